@@ -1,0 +1,52 @@
+"""Exports a trained generator as a SavedModel.
+
+Usage: srgan-export --run_dir=DIR
+
+Writes RUN_DIR/saved_model/<step>/, which takes uint8 pictures of any size and number and gives
+uint8 pictures. TensorFlow Serving can watch RUN_DIR/saved_model; srgan-upscale reads it too.
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+
+from srgan_tf import cli, errors
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the training run.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", "last", "Which checkpoint: last, best (of the last stage) or a step."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder in which <step>/ is made (default: RUN_DIR/saved_model)."
+)
+_OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace an export of the same step.")
+
+
+def main(argv: list[str]) -> None:
+    """Exports and names the folder."""
+    if len(argv) > 1:
+        raise errors.InputError(f"Unexpected arguments: {' '.join(argv[1:])}; use --flag=value.")
+    if not _RUN_DIR.value:
+        raise errors.InputError("--run_dir is needed; see --help.")
+    cli.import_tensorflow()
+    from srgan_tf.serving import export
+
+    target = export.export(
+        _RUN_DIR.value,
+        checkpoint=_CHECKPOINT.value,
+        output=_OUTPUT.value,
+        overwrite=_OVERWRITE.value,
+    )
+    cli.emit(f"Exported to {target}")
+
+
+def run() -> None:
+    """Entry point of the console command."""
+    cli.run(main, doc=__doc__, module=__name__)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Installs srgan_tf into a virtual environment of its own and runs its checks and tests.
+#
+#   bash scripts/test.sh                        everything
+#   bash scripts/test.sh tests/test_metrics.py  arguments go to pytest; paths start at the repo root
+#   PYTHON=python3.12 bash scripts/test.sh      on the other TensorFlow (see setup.py)
+#
+# SRGAN_VENV moves the environment from its default, .venv-<X.Y> in the repo.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/setup_env.sh
+. "$root/scripts/setup_env.sh"
+
+setup_env "$root" dev
+cd "$root"
+say "using $("$SRGAN_BIN/python" --version) in $(dirname "$SRGAN_BIN")"
+
+lint=0
+say "ruff check, ruff format --check"
+"$SRGAN_BIN/python" -m ruff check -q --output-format=concise . || lint=1
+"$SRGAN_BIN/python" -m ruff format --check . || lint=1
+
+say "pytest $*"
+"$SRGAN_BIN/python" -m pytest "$@"
+[ "$lint" = 0 ] || die "the tests passed, but ruff did not (see above); try: ruff check --fix . && ruff format ."

@@ -1,0 +1,51 @@
+"""Trains a super-resolution GAN: srgan-train --recipe=quick --data=DIR --run_dir=DIR
+
+Runs the stages of a recipe (generator pre-training, discriminator pre-training, GAN training) in
+one run folder. Ctrl-C saves and stops; the same command continues. Every figure of the recipe has
+a flag below; one that is not given is the recipe's. config.json in the run folder records what ran.
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+
+from srgan_tf import cli, errors, flag_utils, recipes, registry
+
+_RECIPE = flags.DEFINE_string(
+    "recipe", "paper", f"Named recipe to start from: {', '.join(recipes.RECIPES)}."
+)
+_DATA = flags.DEFINE_string("data", None, "Folder that srgan-prepare wrote.")
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run; made, or continued.")
+_DEVICES = flags.DEFINE_list(
+    "devices", [], "Devices to train on, for example gpu:0,gpu:1 (default: all GPUs, or the CPU)."
+)
+flag_utils.define_flags()
+
+
+def main(argv: list[str]) -> int:
+    """Builds the config from recipe and flags, and trains."""
+    if len(argv) > 1:
+        raise errors.InputError(f"Unexpected arguments: {' '.join(argv[1:])}; use --flag=value.")
+    for flag in (_DATA, _RUN_DIR):
+        if not flag.value:
+            raise errors.InputError(f"--{flag.name} is needed; see --help.")
+    recipe = registry.lookup(recipes.RECIPES, _RECIPE.value, "recipe")
+    config = flag_utils.apply_flags(recipe())
+    cli.import_tensorflow()
+    from srgan_tf.training import loop
+
+    return loop.train(
+        config, data_dir=_DATA.value, run_dir=_RUN_DIR.value, devices=tuple(_DEVICES.value)
+    )
+
+
+def run() -> None:
+    """Entry point of the console command."""
+    cli.run(main, doc=__doc__, module=__name__)
+
+
+if __name__ == "__main__":
+    run()

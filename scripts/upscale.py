@@ -1,0 +1,78 @@
+"""Upscales pictures.
+
+Usage: srgan-upscale --model=RUN_DIR --input=photos/ --output=upscaled/
+
+Inputs are files, folders (with their subfolders) or patterns, as flags or as plain arguments. Each
+picture becomes STEM_x4.png in the output folder; pictures that are there already are left alone,
+so an interrupted folder continues. Files that cannot be read are named at the end (exit code 1).
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+
+from srgan_tf import cli, errors
+from srgan_tf.serving import tiling
+
+_MODEL = flags.DEFINE_string(
+    "model", None, "A run folder, a SavedModel, or a folder of numbered SavedModels (the highest)."
+)
+_INPUT = flags.DEFINE_multi_string(
+    "input", [], "A picture, a folder or a pattern such as 'photos/*.jpg'; may be repeated."
+)
+_OUTPUT = flags.DEFINE_string("output", "upscaled", "Folder for the pictures.")
+_COMPARE = flags.DEFINE_boolean(
+    "compare", False, "Also write STEM_x4_compare.png: bicubic | super-resolved, side by side."
+)
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "png",
+    ["png", "jpeg", "webp", "same"],
+    "File format; same: each input's own. JPEG has no transparency: white instead.",
+)
+_OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Write pictures again that exist already.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", "last", "For run folders: last, best (of the last stage) or a step."
+)
+_TILE_SIZE = flags.DEFINE_integer(
+    "tile_size",
+    tiling.DEFAULT_TILE_SIZE,
+    "Pictures are done in tiles of this many pixels a side; less takes less memory.",
+    lower_bound=1,
+)
+
+
+def main(argv: list[str]) -> int:
+    """Loads the model, upscales every picture and says what became of them."""
+    inputs = _INPUT.value + argv[1:]
+    if not _MODEL.value:
+        raise errors.InputError("--model is needed; see --help.")
+    if not inputs:
+        raise errors.InputError("There is nothing to upscale: give --input=FILE, DIR or PATTERN.")
+    cli.import_tensorflow()
+    from srgan_tf.serving import pictures
+    from srgan_tf.serving.upscaler import Upscaler
+
+    model = Upscaler.load(_MODEL.value, _CHECKPOINT.value, tile_size=_TILE_SIZE.value)
+    jobs = pictures.plan(
+        inputs,
+        _OUTPUT.value,
+        scale=model.scale,
+        file_format=_FORMAT.value,
+        compare=_COMPARE.value,
+    )
+    summary = pictures.run(jobs, model, overwrite=_OVERWRITE.value)
+    cli.emit(summary.text(_OUTPUT.value))
+    return 1 if summary.failed else 0
+
+
+def run() -> None:
+    """Entry point of the console command."""
+    cli.run(main, doc=__doc__, module=__name__)
+
+
+if __name__ == "__main__":
+    run()

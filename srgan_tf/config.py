@@ -1,0 +1,353 @@
+"""Everything a training run is made of, as frozen dataclasses: json in, json out, no TensorFlow.
+
+A recipe (recipes.py) gives a `TrainConfig`; the command line overrides single fields (flags are
+generated from these classes by flag_utils.py); `config.json` in the run folder records the result.
+Defaults are those of Ledig et al. 2017 (arXiv 1609.04802), section 3.2, unless a field says
+otherwise. Field help names the range; `__post_init__` enforces it.
+"""
+
+import dataclasses
+import json
+import typing
+from typing import Any
+
+from srgan_tf import errors
+
+SCALES = (2, 3, 4, 8)
+
+# Weighted terms, e.g. (("vgg", 1.0), ("mse", 0.01)); written `vgg:1,mse:0.01` on the command line.
+Weights = tuple[tuple[str, float], ...]
+
+
+def _field(default: Any, text: str, **metadata: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text, **metadata})
+
+
+def _require(condition: bool, rule: str, **values: Any) -> None:
+    if not condition:
+        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        raise errors.InputError(f"{rule}: {shown}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What a training batch is: crops, degradation, augmentation."""
+
+    scale: int = _field(4, "Upscaling factor: 2, 3, 4 or 8.")
+    crop_size: int = _field(96, "Side of a training HR crop in pixels; a multiple of the scale.")
+    batch_size: int = _field(16, "Images per step over all replicas together (the global batch).")
+    crops_per_image: int = _field(
+        1, "Random crops taken from each decoded record; they go to as many successive batches."
+    )
+    degradation: str = _field("bicubic", "How the LR image is made from the HR crop (a table name).")
+    flip: bool = _field(True, "Mirror crops at random, left to right.")
+    rotate: bool = _field(True, "Turn crops at random by multiples of 90 degrees.")
+    shuffle_window: int = _field(
+        1024, "Encoded records that are shuffled together; about 60 KB each (192 px PNG)."
+    )
+
+    def __post_init__(self) -> None:
+        _require(self.scale in SCALES, f"scale must be one of {SCALES}", scale=self.scale)
+        _require(
+            self.crop_size > 0 and self.crop_size % self.scale == 0,
+            "crop_size must be a positive multiple of scale",
+            crop_size=self.crop_size,
+            scale=self.scale,
+        )
+        for name in ("batch_size", "crops_per_image", "shuffle_window"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} must be at least 1", **{name: value})
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+    """The generator's architecture; 64 filters and 16 blocks are the paper's (section 2.1.1)."""
+
+    name: str = _field("srresnet", "Generator architecture (a table name).")
+    filters: int = _field(64, "Channels of the residual trunk; at least 1.")
+    blocks: int = _field(16, "Residual blocks; at least 1.")
+
+    def __post_init__(self) -> None:
+        _require(self.filters >= 1, "generator_filters must be at least 1", filters=self.filters)
+        _require(self.blocks >= 1, "generator_blocks must be at least 1", blocks=self.blocks)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The discriminator's architecture (paper, figure 4): 64 to 512 filters, dense 1024, 1."""
+
+    name: str = _field("srgan", "Discriminator architecture (a table name).")
+    filters: int = _field(64, "Channels of the first convolution; doubled three times.")
+    dense_units: int = _field(1024, "Units of the dense layer before the logit; at least 1.")
+
+    def __post_init__(self) -> None:
+        _require(self.filters >= 1, "discriminator_filters must be at least 1", filters=self.filters)
+        _require(
+            self.dense_units >= 1,
+            "discriminator_dense_units must be at least 1",
+            dense_units=self.dense_units,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class VggConfig:
+    """The frozen feature extractor of the `vgg` content loss (paper, equation 5)."""
+
+    network: str = _field("vgg19", "Feature network: vgg19 (paper) or vgg16.")
+    weights: str = _field(
+        "imagenet",
+        "Where its kernels come from: imagenet (download by keras.applications), a local .h5 or "
+        ".npz file, or random (for tests only; recorded and warned about).",
+    )
+    activation: str = _field("after", "Take the layer's output after (paper) or before its ReLU.")
+    feature_scale: float = _field(
+        1 / 12.75, "Features are multiplied by this (paper, section 3.2: 1/12.75)."
+    )
+    normalization: str = _field(
+        "element",
+        "element: squared distance averaged over positions and channels; pixel: summed over the "
+        "channels, as equation 5 is written (128 or 512 times larger).",
+    )
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("network", ("vgg16", "vgg19")),
+            ("activation", ("after", "before")),
+            ("normalization", ("element", "pixel")),
+        ):
+            value = getattr(self, name)
+            _require(value in choices, f"vgg_{name} must be one of {choices}", **{name: value})
+        _require(
+            self.feature_scale > 0, "vgg_feature_scale must be positive", value=self.feature_scale
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer of both networks; each stage starts a new one."""
+
+    name: str = _field("adam", "Optimizer (a table name).")
+    beta_1: float = _field(0.9, "Adam's first-moment decay (paper: 0.9); in [0, 1).")
+    beta_2: float = _field(0.999, "Adam's second-moment decay; in [0, 1).")
+    epsilon: float = _field(1e-8, "Adam's denominator constant; positive.")
+
+    def __post_init__(self) -> None:
+        for name in ("beta_1", "beta_2"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"optimizer_{name} must be in [0, 1)", value=value)
+        _require(self.epsilon > 0, "optimizer_epsilon must be positive", value=self.epsilon)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Schedule:
+    """Length and learning rate of a stage."""
+
+    steps: int = _field(0, "Updates in this stage; 0 leaves the stage out.")
+    learning_rate: float = _field(1e-4, "Learning rate at the start of the stage; positive.")
+    decay_at: tuple[int, ...] = _field(
+        (), "Steps of this stage at which the learning rate is multiplied by the decay factor."
+    )
+    decay_factor: float = _field(0.1, "What the learning rate is multiplied by at each such step.")
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 0, "a stage's steps must not be negative", steps=self.steps)
+        _require(
+            self.learning_rate > 0, "learning_rate must be positive", learning_rate=self.learning_rate
+        )
+        _require(
+            list(self.decay_at) == sorted(set(self.decay_at)) and all(s > 0 for s in self.decay_at),
+            "decay_at must be increasing positive steps",
+            decay_at=self.decay_at,
+        )
+        _require(self.decay_factor > 0, "decay_factor must be positive", factor=self.decay_factor)
+
+
+@dataclasses.dataclass(frozen=True)
+class _GeneratorTerms:
+    """What the generator is asked for, besides fooling the discriminator."""
+
+    content: Weights = _field(
+        (("mse", 1.0),), "Weighted content losses, for example vgg:1 or mse:1,vgg:0.006."
+    )
+    vgg_layer: str = _field(
+        "block5_conv4", "VGG layer of the vgg content loss (block2_conv2 is the paper's VGG22)."
+    )
+    tv_weight: float = _field(0.0, "Weight of the total variation; 0 leaves it out.")
+
+
+@dataclasses.dataclass(frozen=True)
+class _AdversarialTerms:
+    """The adversarial pair and the labels that the discriminator is given."""
+
+    adversarial: str = _field("vanilla", "Adversarial pair (a table name).")
+    real_labels: tuple[float, float] = _field(
+        (1.0, 1.0), "Labels of HR images are drawn uniformly from this range."
+    )
+    fake_labels: tuple[float, float] = _field(
+        (0.0, 0.0), "Labels of SR images are drawn uniformly from this range."
+    )
+    flip_labels: float = _field(
+        0.0, "Probability that a step swaps the labels of its whole batch; in [0, 1]."
+    )
+
+    def _check_labels(self) -> None:
+        for name in ("real_labels", "fake_labels"):
+            value = getattr(self, name)
+            _require(
+                len(value) == 2 and value[0] <= value[1],
+                f"{name} must be a range low,high",
+                **{name: value},
+            )
+        _require(
+            0 <= self.flip_labels <= 1, "flip_labels must be in [0, 1]", flip_labels=self.flip_labels
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainStage(_GeneratorTerms, _Schedule):
+    """Generator alone (the paper's SRResNet)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorStage(_AdversarialTerms, _Schedule):
+    """Discriminator alone, on a frozen generator."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_labels()
+
+
+@dataclasses.dataclass(frozen=True)
+class GanStage(_GeneratorTerms, _AdversarialTerms, _Schedule):
+    """Both networks, each updated once a step (paper, equations 2 and 3)."""
+
+    adversarial_weight: float = _field(1e-3, "Weight of the adversarial term (equation 3).")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_labels()
+
+
+@dataclasses.dataclass(frozen=True)
+class StagesConfig:
+    """The stages in the order in which they run; one with 0 steps is left out."""
+
+    pretrain: PretrainStage = PretrainStage()
+    discriminator: DiscriminatorStage = DiscriminatorStage()
+    gan: GanStage = GanStage()
+
+    def active(self) -> list[tuple[str, _Schedule]]:
+        """Returns (name, stage) of the stages that have steps, in order."""
+        stages = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
+        return [(name, stage) for name, stage in stages if stage.steps]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """How a run is watched and kept; may differ when a run is continued."""
+
+    log_every: int = _field(10, "Steps between rows of metrics.csv and TensorBoard scalars.")
+    validate_every: int = _field(500, "Steps between validations on whole images, with samples.")
+    validation_images: int = _field(10, "Validation images used each time (the first by name).")
+    checkpoint_every: int = _field(500, "Steps between checkpoints.")
+    keep_checkpoints: int = _field(3, "Recent checkpoints that are kept, besides the best.")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            _require(value >= 1, f"{field.name} must be at least 1", **{field.name: value})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A whole run. `recipe` says where the figures started from; the rest is what counts."""
+
+    recipe: str = "paper"
+    seed: int = _field(1, "Seed of every random choice: weights, data order, crops, labels.")
+    data: DataConfig = DataConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    vgg: VggConfig = VggConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    stages: StagesConfig = StagesConfig()
+    run: RunConfig = RunConfig()
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.stages.active()),
+            "at least one stage must have steps",
+            pretrain_steps=self.stages.pretrain.steps,
+            discriminator_steps=self.stages.discriminator.steps,
+            gan_steps=self.stages.gan.steps,
+        )
+
+    @property
+    def total_steps(self) -> int:
+        """Updates over all stages."""
+        return sum(stage.steps for _, stage in self.stages.active())
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether any stage needs the discriminator."""
+        return bool(self.stages.discriminator.steps or self.stages.gan.steps)
+
+    @property
+    def vgg_layers(self) -> tuple[str, ...]:
+        """The VGG layers that the content losses of all stages ask for, each once."""
+        stages = (self.stages.pretrain, self.stages.gan)
+        used = [s.vgg_layer for s in stages if s.steps and "vgg" in dict(s.content)]
+        return tuple(dict.fromkeys(used))
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Returns a config dataclass as plain dicts, lists, strings and numbers."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type, values: dict[str, Any], where: str = "config") -> Any:
+    """Builds config dataclass `cls` from `to_dict`'s output (or from its json).
+
+    Raises:
+        errors.InputError: a field is unknown; `where` names the file that holds it.
+    """
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+    if unknown:
+        raise errors.InputError(
+            f"{where} has fields that this version does not know: {', '.join(unknown)}."
+        )
+    made = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            value = from_dict(hints[name], value, f"{where}:{name}")
+        made[name] = _freeze(value)
+    return cls(**made)
+
+
+def to_json(config: Any) -> str:
+    """Returns `config` as indented json."""
+    return json.dumps(to_dict(config), indent=2) + "\n"
+
+
+def differences(old: Any, new: Any, ignore: tuple[str, ...] = ()) -> list[str]:
+    """Lists the fields in which two configs differ, as `data.scale: 4 -> 2`."""
+    before, after = _flatten(to_dict(old)), _flatten(to_dict(new))
+    return [
+        f"{path}: {before.get(path)!r} -> {after.get(path)!r}"
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path) and not path.startswith(ignore)
+    ]
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(item) for item in value) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,162 @@
+"""Batches of (lr [0, 1], hr [-1, 1]) from TFRecords of HR crops.
+
+Every random choice is stateless: the batch of step k is a pure function of (data set, seed, k,
+global batch size). `training_dataset(..., start_step=k)` gives the batches that an uninterrupted
+run would see from k on, and decodes nothing of what lies before.
+
+How: an epoch permutes the shards, interleaves them and shuffles windows of encoded records, all
+seeded by (seed, epoch). The records of all epochs form one stream; record number i draws its crops
+with the seed (seed, i). `batch_size` successive records give `crops_per_image` batches, so the
+images of a batch come from different records.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from srgan_tf import errors, images, registry
+from srgan_tf.config import DataConfig
+from srgan_tf.data import augmentations, degradations, records
+
+# Shards read at once. More give more variety within a window; each holds a file open.
+_INTERLEAVE = 16
+# What the seed of an epoch is used for; folded in, so that no two uses share a stream.
+_SHARDS, _WINDOW, _CROP, _DEGRADATION = range(4)
+
+
+class Pair(NamedTuple):
+    """A batch: lr `[B, h, w, 3]` in [0, 1] and hr `[B, H, W, 3]` in [-1, 1]."""
+
+    lr: tf.Tensor
+    hr: tf.Tensor
+
+
+def training_dataset(
+    split: records.Split, config: DataConfig, *, seed: int, start_step: int = 0
+) -> tf.data.Dataset:
+    """Returns the endless dataset of `Pair` batches from step `start_step` on.
+
+    Raises:
+        errors.InputError: the records are smaller than the crop, or the degradation is unknown.
+    """
+    _check_sizes(split, config)
+    registry.lookup(degradations.DEGRADATIONS, config.degradation, "degradation")
+    group, first_crop = divmod(start_step, config.crops_per_image)
+    stream = _record_stream(split, config, seed=seed, start=group * config.batch_size)
+
+    def pairs(index: tf.Tensor, serialized: tf.Tensor) -> Pair:
+        hr = records.decode(serialized, split.encoding)
+        return _crops(hr, config, seed=tf.stack([tf.constant(seed, tf.int64), index]))
+
+    dataset = stream.map(pairs, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(config.batch_size, drop_remainder=True)
+    # [B, crops, ...] -> crops batches [B, ...]: each holds one crop of every record of the group.
+    dataset = dataset.map(lambda pair: Pair(*(tf.transpose(x, [1, 0, 2, 3, 4]) for x in pair)))
+    dataset = dataset.unbatch().skip(first_crop)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def validation_pairs(split: records.Split, config: DataConfig, *, limit: int) -> Iterator[Pair]:
+    """Yields the first `limit` records, whole, as batches of one; always the same ones."""
+    files = tf.data.TFRecordDataset(list(split.files)).take(limit)
+    for number, serialized in enumerate(files):
+        hr = images.uint8_to_unit(records.decode(serialized, split.encoding))
+        height, width = (side - side % config.scale for side in hr.shape[:2])
+        hr = hr[:height, :width]
+        lr = degrade(hr, config, seed=tf.constant([0, number], tf.int64))
+        yield Pair(lr[tf.newaxis], images.unit_to_signed(hr)[tf.newaxis])
+
+
+def degrade(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> tf.Tensor:
+    """Returns the LR image of `hr` (both `[H, W, 3]` in [0, 1]) on the 256 levels of a file."""
+    function = registry.lookup(degradations.DEGRADATIONS, config.degradation, "degradation")
+    return images.quantize(function(hr, scale=config.scale, seed=seed))
+
+
+def _check_sizes(split: records.Split, config: DataConfig) -> None:
+    if split.crop_size < config.crop_size:
+        raise errors.InputError(
+            f"Crops of {config.crop_size} px do not fit into the {split.crop_size} px records of "
+            f"{split.data_dir}; lower --crop_size, or prepare with a larger one."
+        )
+
+
+def _record_stream(
+    split: records.Split, config: DataConfig, *, seed: int, start: int
+) -> tf.data.Dataset:
+    """Endless (index, serialized record) over all epochs, from stream position `start` on."""
+    first_epoch, offset = divmod(start, split.num_records)
+    window = min(config.shuffle_window, split.num_records)
+    files = tf.constant(split.files)
+
+    def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
+        epoch_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+        skip = tf.where(epoch == first_epoch, tf.constant(offset, tf.int64), 0)
+        order = tf.random.experimental.stateless_shuffle(files, _fold(epoch_seed, _SHARDS))
+        shards = tf.data.Dataset.from_tensor_slices(order)
+        encoded = shards.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=min(_INTERLEAVE, len(split.files)),
+            block_length=1,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+
+        def shuffle(number: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+            window_seed = _fold(_fold(epoch_seed, _WINDOW), number)
+            return tf.random.experimental.stateless_shuffle(items, window_seed)
+
+        windows = encoded.batch(window).enumerate().skip(skip // window).map(shuffle)
+        return windows.unbatch().skip(skip % window)
+
+    epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
+    return epochs.flat_map(epoch_records).enumerate(start=start)
+
+
+def _crops(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
+    """Takes the crops of one record: lr `[crops, h, w, 3]` and hr `[crops, H, W, 3]`."""
+    pairs = [_crop(hr, config, seed=_fold(seed, crop)) for crop in range(config.crops_per_image)]
+    return Pair(*(tf.stack(images_) for images_ in zip(*pairs, strict=True)))
+
+
+def _crop(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
+    """Takes one crop with a margin, degrades it, and cuts the margin off both images.
+
+    So the LR crop equals, to the bit, the crop of the whole record's LR image.
+    """
+    choice = augmentations.draw(
+        _fold(seed, _CROP),
+        size=tf.shape(hr)[:2],
+        crop_size=config.crop_size,
+        scale=config.scale,
+        flip=config.flip,
+        rotate=config.rotate,
+    )
+    size, scale = config.crop_size, config.scale
+    margin = degradations.MARGIN_LR_PIXELS * scale
+    place = tf.stack([choice.top, choice.left])
+    first = tf.maximum(place - margin, 0)
+    last = tf.minimum(place + size + margin, tf.shape(hr)[:2])
+    around = images.uint8_to_unit(hr[first[0] : last[0], first[1] : last[1]])
+    lr = degrade(around, config, seed=_fold(seed, _DEGRADATION))
+    inner = place - first
+    hr_crop = _cut(around, inner, size)
+    lr_crop = _cut(lr, inner // scale, size // scale)
+    return Pair(
+        augmentations.orient(lr_crop, choice),
+        images.unit_to_signed(augmentations.orient(hr_crop, choice)),
+    )
+
+
+def _cut(image: tf.Tensor, place: tf.Tensor, size: int) -> tf.Tensor:
+    cut = image[place[0] : place[0] + size, place[1] : place[1] + size]
+    return tf.ensure_shape(cut, [size, size, 3])
+
+
+def _fold(seed: tf.Tensor, data: tf.Tensor | int) -> tf.Tensor:
+    return tf.random.experimental.stateless_fold_in(seed, tf.cast(data, tf.int64))

@@ -1,0 +1,155 @@
+"""Finds, opens and atomically writes files; local ones without TensorFlow.
+
+A path with `://` (gs://, s3://) goes through `tf.io.gfile`, which is imported only then, so that
+worker processes which handle local photos start in a fraction of a second.
+"""
+
+import contextlib
+import dataclasses
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
+
+from absl import logging
+
+from srgan_tf import errors
+
+# What file managers and archivers leave behind; hidden files and folders are left out as well.
+_LEFTOVERS = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A file, and its name relative to the input it was found in (`/` between the parts)."""
+
+    path: str
+    name: str
+
+
+def is_remote(path: str) -> bool:
+    """Returns whether only `tf.io.gfile` can read `path`."""
+    return "://" in path
+
+
+def _gfile() -> Any:
+    import tensorflow as tf
+
+    return tf.io.gfile
+
+
+def open_file(path: str) -> BinaryIO:
+    """Opens a file for reading bytes."""
+    return _gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb")
+
+
+def write_atomically(path: str, chunks: Iterable[bytes]) -> None:
+    """Writes `chunks` under a temporary name beside `path` and renames; readers see all or nothing.
+
+    The temporary name is hidden and carries the process id, so two writers do not meet in it.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    remote = is_remote(path)
+    try:
+        with _gfile().GFile(temporary, "wb") if remote else open(temporary, "wb") as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+        if remote:
+            _gfile().rename(temporary, path, overwrite=True)
+        else:
+            os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            _gfile().remove(temporary) if remote else os.remove(temporary)
+        raise
+
+
+def find(inputs: Iterable[str]) -> list[list[Found]]:
+    """Returns the files of each input (a file, a folder with all below it, or a glob), sorted.
+
+    Hidden files and the leftovers of file managers are left out; links are followed, loops are
+    not; broken links are returned (they fail, by name, when they are opened). A file that two
+    inputs reach is returned once, for the first of them.
+
+    Raises:
+        errors.InputError: an input does not exist, or a glob matches nothing.
+    """
+    seen: set[str] = set()
+    groups = []
+    for one in inputs:
+        expanded = one if is_remote(one) else os.path.expanduser(one)
+        group = []
+        for found in sorted(_expand(expanded), key=lambda found: (found.name, found.path)):
+            identity = found.path if is_remote(found.path) else os.path.realpath(found.path)
+            if identity not in seen:
+                seen.add(identity)
+                group.append(found)
+        groups.append(group)
+    return groups
+
+
+def _expand(one: str) -> Iterator[Found]:
+    remote = is_remote(one)
+    # lexists, so that a dead link that is named fails when it is opened, like one in a folder.
+    exists = _gfile().exists if remote else os.path.lexists
+    is_folder = _gfile().isdir if remote else os.path.isdir
+    if is_folder(one):
+        yield from _below(one, one)
+        return
+    if exists(one):
+        yield Found(one, os.path.basename(one))
+        return
+    matches = _gfile().glob(one) if remote else glob.glob(one, recursive=True)
+    if not matches:
+        kind = "matches no file" if glob.has_magic(one) else "does not exist"
+        raise errors.InputError(f"input {one} {kind}; give a file, a folder or a glob")
+    fixed = one[: next(i for i, character in enumerate(one) if character in "*?[")]
+    base = os.path.dirname(fixed) or "."
+    for match in matches:
+        if is_folder(match):
+            yield from _below(match, base)
+        elif _is_wanted(_relative(match, base)):
+            yield Found(match, _relative(match, base))
+
+
+def _below(folder: str, base: str) -> Iterator[Found]:
+    """Yields the files in and under `folder`, named relative to `base`."""
+    walk = _gfile().walk(folder) if is_remote(folder) else _walk_local(folder)
+    for parent, _, names in walk:
+        for path in (os.path.join(parent, name) for name in names):
+            if _is_wanted(_relative(path, folder)):
+                yield Found(path, _relative(path, base))
+
+
+def _is_wanted(relative: str) -> bool:
+    return not any(part.startswith(".") or part in _LEFTOVERS for part in relative.split("/"))
+
+
+def _walk_local(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`, following links, each folder once; only regular files and dead links."""
+    visited = set()
+
+    def complain(error: OSError) -> None:
+        logging.warning("cannot read folder %s: %s", error.filename, error.strerror)
+
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=complain):
+        visited.add(os.path.realpath(parent))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if os.path.realpath(os.path.join(parent, name)) not in visited
+            and not name.startswith(".")
+        )
+        paths = {name: os.path.join(parent, name) for name in names}
+        yield (
+            parent,
+            folders,
+            [name for name, path in paths.items() if os.path.isfile(path) or os.path.islink(path)],
+        )
+
+
+def _relative(path: str, base: str) -> str:
+    if is_remote(path):
+        return path[len(base) :].lstrip("/")
+    return os.path.relpath(path, base).replace(os.sep, "/")

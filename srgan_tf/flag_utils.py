@@ -1,0 +1,115 @@
+"""Command-line flags made from the config dataclasses, by name; no default is written twice.
+
+A field `stages.gan.learning_rate` is the flag `--gan_learning_rate`, `generator.name` is
+`--generator`, and fields of `data`, `run` and the top level keep their plain names. Every flag
+defaults to None, which means "what the recipe says"; the binary's help says so once.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from absl import flags
+
+from srgan_tf import config as config_lib
+from srgan_tf import errors
+
+# Groups whose fields need no prefix: their names are clear by themselves.
+_PLAIN_GROUPS = ("data", "run")
+
+
+def define_flags(cls: type = config_lib.TrainConfig, skip: tuple[str, ...] = ("recipe",)) -> None:
+    """Defines one flag for every leaf field of `cls`, except the top-level ones in `skip`."""
+    # Without this, absl would list the flags under this module instead of the binary's.
+    flags.disclaim_key_flags()
+    for path, field, hint in _leaves(cls):
+        if path[0] not in skip:
+            parser, kind = _parser(hint)
+            text = f"{field.metadata['help']} ({kind})"
+            if hint is bool:
+                flags.DEFINE_boolean(flag_name(path), None, text)
+            else:
+                flags.DEFINE(
+                    parser, flag_name(path), None, text, serializer=flags.ArgumentSerializer()
+                )
+
+
+def flag_name(path: tuple[str, ...]) -> str:
+    """Returns the flag of a field: ("stages", "gan", "steps") gives "gan_steps"."""
+    *groups, name = path
+    if not groups or groups[-1] in _PLAIN_GROUPS:
+        return name
+    return groups[-1] if name == "name" else f"{groups[-1]}_{name}"
+
+
+def apply_flags(
+    base: config_lib.TrainConfig, values: flags.FlagValues = flags.FLAGS
+) -> config_lib.TrainConfig:
+    """Returns `base` with every field replaced whose flag was given.
+
+    Raises:
+        errors.InputError: a value is out of its documented range.
+    """
+    made = config_lib.to_dict(base)
+    for path, _, _ in _leaves(type(base)):
+        name = flag_name(path)
+        value = values[name].value if name in values else None
+        if value is not None and path != ("recipe",):
+            group = made
+            for part in path[:-1]:
+                group = group[part]
+            group[path[-1]] = value
+    return config_lib.from_dict(type(base), made, "flags")
+
+
+def _leaves(
+    cls: type, prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], dataclasses.Field, Any]]:
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        hint, path = hints[field.name], (*prefix, field.name)
+        if dataclasses.is_dataclass(hint):
+            yield from _leaves(hint, path)
+        else:
+            yield path, field, hint
+
+
+class _ListParser(flags.ArgumentParser):
+    """Parses `a,b,c` with `item` for each; an empty string is an empty list."""
+
+    def __init__(self, item: Any, example: str):
+        self._item, self._example = item, example
+        self.syntactic_help = f"for example {example}"
+
+    def parse(self, argument: Any) -> tuple:
+        if isinstance(argument, tuple):
+            return argument
+        try:
+            return tuple(self._item(part.strip()) for part in argument.split(",") if part.strip())
+        except ValueError as error:
+            raise ValueError(f"expected a list like {self._example}, got {argument!r}") from error
+
+    def flag_type(self) -> str:
+        return "list"
+
+
+def _weighted(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition(":")
+    return name.strip(), float(weight) if weight else 1.0
+
+
+def _parser(hint: Any) -> tuple[flags.ArgumentParser | None, str]:
+    """Returns the parser for a field's type, and what to call that type in the help."""
+    parsers = {
+        bool: (flags.BooleanParser(), "yes/no"),
+        int: (flags.IntegerParser(), "whole number"),
+        float: (flags.FloatParser(), "number"),
+        str: (flags.ArgumentParser(), "text"),
+        tuple[int, ...]: (_ListParser(int, "50000,100000"), "list"),
+        tuple[float, float]: (_ListParser(float, "0.7,1.2"), "range"),
+        config_lib.Weights: (_ListParser(_weighted, "mse:1,vgg:0.006"), "name:weight,..."),
+    }
+    if hint not in parsers:
+        raise errors.InputError(f"No flag can be made for a field of type {hint}.")
+    return parsers[hint]

@@ -1,0 +1,1 @@
+"""Per-image losses `[B]` and the objectives that weigh them."""

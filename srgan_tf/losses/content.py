@@ -1,0 +1,49 @@
+"""Content losses: how far SR is from HR, per image `[B]`, never reduced over the batch.
+
+Pixel losses take SR and HR `[B, H, W, 3]` in [-1, 1], the range in which the paper states its MSE
+(section 3.2); `vgg` takes two VGG feature maps `[B, H, W, C]`. Add one: a function here and a line
+in `CONTENT`.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from srgan_tf import registry
+
+
+def mse(sr: tf.Tensor, hr: tf.Tensor) -> tf.Tensor:
+    """Mean squared error per image (equation 4, on [-1, 1]: 4 times that on [0, 1])."""
+    return tf.reduce_mean(tf.math.squared_difference(sr, hr), axis=[1, 2, 3])
+
+
+def l1(sr: tf.Tensor, hr: tf.Tensor) -> tf.Tensor:
+    """Mean absolute error per image (on [-1, 1]: twice that on [0, 1])."""
+    return tf.reduce_mean(tf.abs(sr - hr), axis=[1, 2, 3])
+
+
+def vgg_distance(sr_features: tf.Tensor, hr_features: tf.Tensor, normalization: str) -> tf.Tensor:
+    """Squared distance of feature maps `[B, H, W, C]` per image (equation 5).
+
+    Args:
+        sr_features: Features of SR.
+        hr_features: Features of HR.
+        normalization: `element` divides by H * W * C, as most implementations do; `pixel` by H * W,
+            as the equation is written, and so is C times as large (128 for VGG22, 512 for VGG54).
+    """
+    square = tf.math.squared_difference(sr_features, hr_features)
+    over_channels = registry.lookup(_OVER_CHANNELS, normalization, "VGG normalization")
+    return tf.reduce_mean(over_channels(square, axis=3), axis=[1, 2])
+
+
+_OVER_CHANNELS: dict[str, Callable[..., tf.Tensor]] = {
+    "element": tf.reduce_mean,
+    "pixel": tf.reduce_sum,
+}
+
+# `vgg` alone works on features, and takes the normalization as well: losses.objective knows.
+CONTENT: dict[str, Callable[..., tf.Tensor]] = {
+    "mse": mse,
+    "l1": l1,
+    "vgg": vgg_distance,
+}

@@ -1,0 +1,131 @@
+"""What a stage minimizes: its terms per image, their weighted sum, and the one reduction.
+
+SR and HR are `[B, H, W, 3]` in [-1, 1], logits `[B, 1]`. Everything stays per image `[B]` until
+`mean_over_global_batch`, so that gradients are the same on one replica and on many.
+"""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from srgan_tf import config as config_lib
+from srgan_tf import errors, registry
+from srgan_tf.losses import adversarial, content, regularizers
+
+# Keeps the label draws apart from other draws that start from the same run seed.
+_LABEL_STREAM = 0x1ABE1
+
+
+def mean_over_global_batch(per_image: tf.Tensor, global_batch: int) -> tf.Tensor:
+    """Sums this replica's losses `[b]`, divides by the batch of all replicas.
+
+    Gradients are summed over replicas; so this sums to the gradient of the global mean.
+    """
+    return tf.reduce_sum(per_image) / tf.cast(global_batch, per_image.dtype)
+
+
+def draw_labels(
+    stage: config_lib.DiscriminatorStage | config_lib.GanStage,
+    *,
+    seed: int | tf.Tensor,
+    step: int | tf.Tensor,
+    global_batch: int,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the discriminator's labels of one step: (real, fake), each `[global_batch, 1]`.
+
+    A pure function of (stage, seed, step): uniform in the stage's ranges, real and fake swapped for
+    the whole batch with probability `flip_labels`. Replicas take their slices of the whole.
+    """
+    start = tf.stack([tf.cast(seed, tf.int64), tf.constant(_LABEL_STREAM, tf.int64)])
+    seeds = tf.random.split(tf.random.fold_in(start, tf.cast(step, tf.int64)), 3)
+    real, fake = (
+        low + (high - low) * tf.random.stateless_uniform([global_batch, 1], draw)
+        for (low, high), draw in (
+            (stage.real_labels, seeds[0]),
+            (stage.fake_labels, seeds[1]),
+        )
+    )
+    # Uniform in [0, 1): probability 0 never swaps, 1 always does.
+    swap = tf.random.stateless_uniform([], seeds[2]) < stage.flip_labels
+    return tf.where(swap, fake, real), tf.where(swap, real, fake)
+
+
+class GeneratorObjective:
+    """The generator's loss in one stage: content, total variation and, in a GAN stage, the game.
+
+    Attributes:
+        weights: Weight of each term by name; terms of weight 0 are not computed.
+    """
+
+    def __init__(
+        self,
+        stage: config_lib.PretrainStage | config_lib.GanStage,
+        vgg_config: config_lib.VggConfig,
+        vgg_model: tf.keras.Model | None,
+    ):
+        """Resolves the stage's names.
+
+        Args:
+            stage: Names and weights of the terms.
+            vgg_config: How features are compared.
+            vgg_model: From `vgg.feature_model`; None if no content loss of the stage is `vgg`.
+
+        Raises:
+            errors.InputError: a loss is unknown, or no term has a weight.
+        """
+        self._stage = stage
+        self._normalization = vgg_config.normalization
+        self._vgg_model = vgg_model
+        for name, _ in stage.content:
+            registry.lookup(content.CONTENT, name, "content loss")
+        self.weights = {f"content_{name}": weight for name, weight in stage.content if weight}
+        if isinstance(stage, config_lib.GanStage):
+            self._pair = registry.lookup(
+                adversarial.ADVERSARIAL, stage.adversarial, "adversarial pair"
+            )
+            if stage.adversarial_weight:
+                self.weights["adversarial"] = stage.adversarial_weight
+        if stage.tv_weight:
+            self.weights["tv"] = stage.tv_weight
+        if not self.weights:
+            raise errors.InputError(
+                f"The generator has nothing to learn: all weights are 0 in content={stage.content}."
+            )
+        if "content_vgg" in self.weights and vgg_model is None:
+            raise ValueError(f"The vgg content loss needs vgg_model: {stage.content=}.")
+
+    def terms(
+        self,
+        sr: tf.Tensor,
+        hr: tf.Tensor,
+        real_logits: tf.Tensor | None = None,
+        fake_logits: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Returns each term unweighted, per image `[B]`.
+
+        Names are `content_mse`, `content_vgg`, ..., `adversarial` and `tv`. Logits are needed if
+        "adversarial" is in `weights`.
+        """
+        terms = {
+            f"content_{name}": self._content(name, sr, hr)
+            for name, _ in self._stage.content
+            if f"content_{name}" in self.weights
+        }
+        if "adversarial" in self.weights:
+            terms["adversarial"] = self._pair.generator(real_logits, fake_logits)
+        if "tv" in self.weights:
+            terms["tv"] = regularizers.total_variation(sr)
+        return terms
+
+    def total(self, terms: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Returns the weighted sum of `terms`, per image `[B]`."""
+        return tf.add_n([self.weights[name] * term for name, term in terms.items()])
+
+    def _content(self, name: str, sr: tf.Tensor, hr: tf.Tensor) -> tf.Tensor:
+        loss = content.CONTENT[name]
+        if name != "vgg":
+            return loss(sr, hr)
+        layer = self._stage.vgg_layer
+        sr_features = self._vgg_model(sr, training=False)[layer]
+        hr_features = tf.stop_gradient(self._vgg_model(hr, training=False)[layer])
+        return loss(sr_features, hr_features, self._normalization)

@@ -1,0 +1,1 @@
+"""Networks: generators, discriminators and the frozen VGG feature extractor."""

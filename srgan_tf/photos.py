@@ -1,0 +1,243 @@
+"""Reads and writes photos as users have them; Pillow and NumPy only, no TensorFlow.
+
+What a file holds becomes uint8 RGB `[H, W, 3]`, upright, with alpha kept apart. The pixel count is
+checked from the header, before anything is decoded. Colour profiles are ignored except for CMYK.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from srgan_tf import errors, files
+
+DEFAULT_MAX_PIXELS = 200_000_000
+
+# No EPS or PDF: Pillow hands those to an external interpreter.
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
+_HEIC = (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf")
+_SAVED_AS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+_header_lock = threading.Lock()
+
+
+class PhotoError(errors.InputError):
+    """A file cannot be used as a photo: `kind` in a few words, `detail`; the path is not in it."""
+
+    def __init__(self, kind: str, detail: str):
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+        self.detail = detail
+
+    def __reduce__(self):
+        return PhotoError, (self.kind, self.detail)
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """A decoded photo: `rgb` uint8 `[H, W, 3]`, not premultiplied; `alpha` uint8 `[H, W]`."""
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    is_grey: bool
+
+
+def find(inputs: Sequence[str]) -> list[str]:
+    """Returns the files that `inputs` (files, folders, globs) name, sorted, each once.
+
+    Every file is returned, whether it is a photo or not: `load` says so. See `files.find`.
+    """
+    return sorted(found.path for group in files.find(inputs) for found in group)
+
+
+def load(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
+    """Decodes a path or a file-like object; the first frame of an animation.
+
+    EXIF orientation is applied; 16-bit grey is scaled to 8 bits; palettes, CMYK and bilevel
+    pictures become RGB; grey is repeated into three channels.
+
+    Raises:
+        PhotoError: it is unreadable, empty, no image, corrupt, truncated, too large or unsupported.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # Notes on odd metadata; the pixels are what counts.
+        try:
+            stream = (
+                stack.enter_context(files.open_file(source)) if isinstance(source, str) else source
+            )
+            image = _open(stream)
+        except OSError as error:
+            # Pillow's own OSErrors have no number.
+            kind = "unreadable" if error.errno else "corrupt"
+            raise PhotoError(kind, error.strerror or str(error)) from error
+        width, height = image.size
+        if width * height > max_pixels:
+            limit = f"the limit is {max_pixels:,} pixels"
+            raise PhotoError("too many pixels", f"{width}x{height}; {limit}")
+        with _decoding_errors():
+            image.load()
+            # After load(), because Pillow turns TIFF there and then removes the tag.
+            with contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError):
+                ImageOps.exif_transpose(image, in_place=True)
+            return _to_photo(image)
+
+
+def from_array(array: np.ndarray) -> Photo:
+    """Returns the photo in `[H, W]` or `[H, W, C]` of uint8 or uint16; C = 1, 2, 3 or 4.
+
+    Raises:
+        PhotoError: another shape or type.
+    """
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or not 1 <= array.shape[2] <= 4 or array.dtype not in (np.uint8, np.uint16):
+        raise PhotoError("unsupported", f"an array of {array.dtype}, shape {list(array.shape)}")
+    if array.dtype == np.uint16:
+        array = _sixteen_to_eight(array)
+    channels = array.shape[2]
+    colours = array[..., : 1 if channels < 3 else 3]
+    alpha = array[..., -1].copy() if channels in (2, 4) else None
+    rgb = np.ascontiguousarray(np.broadcast_to(colours, (*array.shape[:2], 3)))
+    return Photo(rgb, alpha, is_grey=channels < 3)
+
+
+def flatten(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """Returns `rgb` as a viewer shows it on white; what lies below transparency is arbitrary."""
+    if alpha is None:
+        return rgb
+    picture = Image.fromarray(np.dstack([rgb, alpha]))
+    white = Image.new("RGBA", picture.size, "white")
+    return np.asarray(Image.alpha_composite(white, picture))[..., :3].copy()
+
+
+def save(
+    path: str,
+    rgb: np.ndarray,
+    alpha: np.ndarray | None = None,
+    *,
+    quality: int = 95,
+    grey: bool = False,
+) -> None:
+    """Writes uint8 RGB `[H, W, 3]` (and alpha `[H, W]`) atomically, in the extension's format.
+
+    JPEG and BMP hold no alpha: the picture is put on white. `quality` is for JPEG and WebP.
+
+    Raises:
+        errors.InputError: the extension names no format that can be written.
+    """
+    extension = os.path.splitext(path)[1].lower()
+    kind = _SAVED_AS.get(extension)
+    if kind is None:
+        choices = ", ".join(_SAVED_AS)
+        raise errors.InputError(f"cannot write {path}: choose one of the extensions {choices}")
+    if alpha is not None and kind in ("JPEG", "BMP"):
+        rgb, alpha = flatten(rgb, alpha), None
+    picture = Image.fromarray(rgb)
+    picture = picture.convert("L") if grey else picture
+    if alpha is not None:
+        picture.putalpha(Image.fromarray(alpha))
+    options = {
+        "JPEG": {"quality": quality, "subsampling": 0},
+        "WEBP": {"quality": quality, "exact": True},
+    }
+    encoded = io.BytesIO()
+    picture.save(encoded, kind, **options.get(kind, {}))
+    files.write_atomically(path, [encoded.getbuffer()])
+
+
+def _open(stream: BinaryIO) -> Image.Image:
+    """Reads the header only."""
+    try:
+        # Pillow's own limit is a process-wide constant; `load` checks the size by itself.
+        with _header_lock:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                return Image.open(stream, formats=_formats())
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    except UnidentifiedImageError as error:
+        raise _why_not_an_image(stream) from error
+    except OSError:
+        raise
+    except Exception as error:
+        raise PhotoError("corrupt", f"the header cannot be read ({error})") from error
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _why_not_an_image(stream: BinaryIO) -> PhotoError:
+    stream.seek(0)
+    start = stream.read(16)
+    if not start:
+        return PhotoError("empty", "the file has no bytes")
+    if start.startswith(_SIGNATURES):
+        return PhotoError("corrupt", "the header cannot be read")
+    if start[4:].startswith(_HEIC):
+        return PhotoError("not an image", "HEIC is not read; convert it to JPEG or PNG first")
+    return PhotoError("not an image", "no picture format that is read begins like this")
+
+
+@contextlib.contextmanager
+def _decoding_errors() -> Iterator[None]:
+    """Turns what decoders raise on broken files, which is nearly anything, into PhotoError."""
+    try:
+        yield
+    except PhotoError:
+        raise
+    except MemoryError as error:
+        raise PhotoError("too many pixels", "not enough memory to decode it") from error
+    except Exception as error:
+        kind = "truncated" if "truncated" in str(error).lower() else "corrupt"
+        raise PhotoError(kind, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _to_photo(image: Image.Image) -> Photo:
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
+        return from_array(np.asarray(image).astype(np.uint16))
+    if mode in ("I", "F", "LAB"):
+        raise PhotoError("unsupported", f"pixels of type {mode!r}; convert it to 8 bits first")
+    if mode == "CMYK":
+        return from_array(np.asarray(_cmyk_to_rgb(image)))
+    if mode == "La":
+        image = image.convert("LA")
+    grey = mode in ("1", "L", "LA", "La")
+    transparent = image.has_transparency_data
+    target = ("LA" if transparent else "L") if grey else ("RGBA" if transparent else "RGB")
+    return from_array(np.asarray(image.convert(target)))
+
+
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    """Goes through the embedded profile where there is one: inks without it come out garish."""
+    profile = image.info.get("icc_profile")
+    if profile:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            return ImageCms.profileToProfile(
+                image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+    return image.convert("RGB")
+
+
+def _sixteen_to_eight(array: np.ndarray) -> np.ndarray:
+    """Maps 0..65535 to 0..255, rounded (a shift by 8 would darken)."""
+    return ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)

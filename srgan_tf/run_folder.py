@@ -1,0 +1,129 @@
+"""A training run's folder: where its parts lie, its config.json, and its generator.
+
+`config.json` is written once by the trainer; export, evaluation and upscaling read everything that
+they need from it, so a checkpoint can never be rebuilt with other hyper-parameters.
+"""
+
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+
+import srgan_tf
+from srgan_tf import config as config_lib
+from srgan_tf import errors
+from srgan_tf.config import TrainConfig
+from srgan_tf.models import generators
+
+CONFIG = "config.json"
+CHECKPOINTS = "checkpoints"
+
+
+def is_run_folder(path: str) -> bool:
+    """Whether `path` holds a config.json of this package's trainer."""
+    return tf.io.gfile.exists(os.path.join(path, CONFIG))
+
+
+def write_config(run_dir: str, config: TrainConfig, **facts: Any) -> None:
+    """Writes config.json; `facts` (data, environment) are recorded beside the config."""
+    record = {
+        "package_version": srgan_tf.__version__,
+        "recipe": config.recipe,
+        "config": config_lib.to_dict(config),
+        **facts,
+    }
+    write_text(os.path.join(run_dir, CONFIG), json.dumps(record, indent=2) + "\n")
+
+
+def read_config(run_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
+    """Returns the run's config and the whole record of config.json.
+
+    Raises:
+        errors.InputError: there is no config.json, or it cannot be read.
+    """
+    path = os.path.join(run_dir, CONFIG)
+    if not tf.io.gfile.exists(path):
+        raise errors.InputError(f"{run_dir} is not a run folder: it has no {CONFIG}.")
+    with tf.io.gfile.GFile(path) as file:
+        text = file.read()
+    try:
+        record = json.loads(text)
+        return config_lib.from_dict(TrainConfig, record["config"], path), record
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise errors.InputError(f"{path} cannot be read as a config: {error}.") from error
+
+
+def find_checkpoint(run_dir: str, which: str = "last") -> str:
+    """Returns the prefix of a checkpoint: the last, the best of the last stage, or a step's.
+
+    Raises:
+        errors.InputError: there is none; the message lists what is there.
+    """
+    folder = os.path.join(run_dir, CHECKPOINTS)
+    if which == "last":
+        found = tf.train.latest_checkpoint(folder)
+    elif which == "best":
+        found = _best_checkpoint(run_dir)
+    elif which.isdigit():
+        prefix = os.path.join(folder, f"ckpt-{which}")
+        found = prefix if tf.io.gfile.exists(prefix + ".index") else None
+    else:
+        raise errors.InputError(f"--checkpoint must be last, best or a step, not {which!r}.")
+    if not found:
+        steps = sorted(
+            os.path.basename(path)[: -len(".index")]
+            for path in tf.io.gfile.glob(os.path.join(folder, "ckpt-*.index"))
+        )
+        raise errors.InputError(
+            f"{run_dir} has no checkpoint {which!r}; there are: {', '.join(steps) or 'none yet'}."
+        )
+    return found
+
+
+def best_folder(run_dir: str, stage: str) -> str:
+    """Where the best checkpoint of a stage is kept (PSNR falls when the GAN stage begins)."""
+    return os.path.join(run_dir, CHECKPOINTS, f"best-{stage}")
+
+
+def load_generator(run_dir: str, which: str = "last") -> tuple[tf.keras.Model, TrainConfig, int]:
+    """Builds the run's generator and restores it.
+
+    Args:
+        run_dir: the run folder.
+        which: "last", "best" (of the last stage that has one) or a step.
+
+    Returns:
+        The generator (lr `[B, h, w, 3]` in [0, 1] to sr in [-1, 1]), the config, and the step.
+
+    Raises:
+        errors.InputError: no run folder, no such checkpoint, or one that does not fit.
+    """
+    config, _ = read_config(run_dir)
+    prefix = find_checkpoint(run_dir, which)
+    generator = generators.build(config.generator, config.data.scale)
+    step = tf.Variable(0, dtype=tf.int64)
+    try:
+        status = tf.train.Checkpoint(generator=generator, step=step).restore(prefix)
+        status.assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise errors.InputError(f"Checkpoint {prefix} cannot be restored: {reason}") from error
+    return generator, config, int(step.numpy())
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a file atomically: whole or not at all."""
+    temporary = path + ".tmp"
+    with tf.io.gfile.GFile(temporary, "w") as file:
+        file.write(text)
+    tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def _best_checkpoint(run_dir: str) -> str | None:
+    config, _ = read_config(run_dir)
+    for stage, _ in reversed(config.stages.active()):
+        found = tf.train.latest_checkpoint(best_folder(run_dir, stage))
+        if found:
+            return found
+    return None

@@ -1,0 +1,1 @@
+"""From a run folder to a SavedModel, and from a SavedModel to upscaled pictures."""

@@ -1,0 +1,1 @@
+"""One loop for every stage: state, steps, checkpoints."""

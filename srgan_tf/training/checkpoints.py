@@ -1,0 +1,90 @@
+"""Saves and restores the whole state: networks, optimizers, step, best so far.
+
+Recent checkpoints lie in RUN_DIR/checkpoints/ckpt-<step>; the best one of each stage, by
+validation PSNR, in RUN_DIR/checkpoints/best-<stage>/.
+"""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from srgan_tf import errors, run_folder
+from srgan_tf.training.state import TrainState
+
+
+def latest_step(run_dir: str) -> int:
+    """Returns the step of the newest checkpoint, 0 when there is none."""
+    prefix = tf.train.latest_checkpoint(os.path.join(run_dir, run_folder.CHECKPOINTS))
+    if not prefix:
+        return 0
+    return int(tf.train.load_variable(prefix, "step/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
+class Checkpoints:
+    """Checkpoints of one stage; made anew when a stage begins, over the same folder."""
+
+    def __init__(self, run_dir: str, state: TrainState, keep: int):
+        """Args: the run folder, the state inside its stage, and how many recent ones are kept."""
+        self._state = state
+        checkpoint = state.checkpoint()
+        folder = os.path.join(run_dir, run_folder.CHECKPOINTS)
+        self._recent = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=keep)
+        best = run_folder.best_folder(run_dir, state.stage_name)
+        self._best = tf.train.CheckpointManager(checkpoint, best, max_to_keep=1)
+
+    @property
+    def last(self) -> str:
+        """Path prefix of the newest checkpoint, or "none"."""
+        return self._recent.latest_checkpoint or "none"
+
+    def restore(self) -> None:
+        """Restores the newest checkpoint; everything in it and in the state must match.
+
+        Raises:
+            errors.InputError: the checkpoint does not fit the networks and optimizers.
+        """
+        prefix = self._recent.latest_checkpoint
+        try:
+            # Restoring is silent about what it leaves out; assert_consumed is not.
+            self._recent.checkpoint.restore(prefix).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise errors.InputError(f"Checkpoint {prefix} cannot be restored: {reason}") from error
+
+    def save(self) -> None:
+        """Saves the state under its step, unless that is saved already.
+
+        Raises:
+            errors.RunError: a weight is not finite; the checkpoints before stay as they are.
+        """
+        step = int(self._state.step.numpy())
+        if self._recent.latest_checkpoint and self.last.endswith(f"ckpt-{step}"):
+            return
+        self._require_finite(step)
+        self._recent.save(checkpoint_number=step)
+
+    def save_if_best(self, psnr: float) -> bool:
+        """Keeps the state as the stage's best when `psnr` (dB) is above what was reached."""
+        if not psnr > float(self._state.best.numpy()):
+            return False
+        self._state.best.assign(psnr)
+        step = int(self._state.step.numpy())
+        self._require_finite(step)
+        self._best.save(checkpoint_number=step)
+        return True
+
+    def _require_finite(self, step: int) -> None:
+        for network in (self._state.generator, self._state.discriminator):
+            for variable in network.variables if network else ():
+                if not np.isfinite(variable.numpy()).all():
+                    raise diverged(step, f"{network.name}: {variable.name}", self.last)
+
+
+def diverged(step: int, what: str, last: str) -> errors.RunError:
+    """Returns the error of a run whose numbers are no longer finite."""
+    return errors.RunError(
+        f"Training diverged: {what} is not finite at step {step}. The last good checkpoint is "
+        f"{last}; lower the learning rate (--pretrain_learning_rate, --gan_learning_rate) and start "
+        "with a new --run_dir."
+    )

@@ -1,0 +1,72 @@
+"""Draws metrics.csv: losses and validation PSNR against steps, the stages marked."""
+
+import io
+import os
+
+import tensorflow as tf
+
+from srgan_tf.training import reporting
+
+CURVES = "curves.png"
+
+
+def write_curves(run_dir: str, bicubic_psnr: float) -> str | None:
+    """Writes RUN_DIR/curves.png and returns its path; None when metrics.csv has no rows.
+
+    Args:
+        run_dir: the run folder.
+        bicubic_psnr: dB of bicubic upscaling on the validation images, drawn as a line.
+    """
+    # Imported here: it takes half a second, and only the end of a run needs it.
+    from matplotlib.figure import Figure
+
+    rows = reporting.read_metrics(run_dir)
+    if not rows:
+        return None
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    losses, scores = figure.subplots(2, 1, sharex=True)
+    for name in rows[0]:
+        steps, values = _series(rows, name)
+        if not steps or name in ("stage", "step", "learning_rate"):
+            continue
+        if name == "validation_psnr_y":
+            scores.plot(steps, values, marker=".", label="SR")
+        elif "accuracy" not in name and not name.startswith("validation"):
+            losses.plot(steps, values, linewidth=0.8, label=name)
+    scores.axhline(bicubic_psnr, color="grey", linestyle="--", label="bicubic")
+    losses.set_yscale("symlog", linthresh=1e-3)
+    losses.set_ylabel("loss")
+    scores.set_ylabel("validation PSNR (Y), dB")
+    scores.set_xlabel("step")
+    for axes in (losses, scores):
+        _mark_stages(axes, rows)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    return _save(figure, os.path.join(run_dir, CURVES))
+
+
+def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float]]:
+    points = [(int(row["step"]), row[name]) for row in rows if row[name]]
+    try:
+        return [step for step, _ in points], [float(value) for _, value in points]
+    except ValueError:
+        return [], []
+
+
+def _mark_stages(axes, rows: list[dict[str, str]]) -> None:
+    first = {}
+    for row in rows:
+        first.setdefault(row["stage"], int(row["step"]))
+    for stage, step in first.items():
+        axes.axvline(step, color="black", linewidth=0.6)
+        axes.annotate(
+            f" {stage}", (step, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize="small"
+        )
+
+
+def _save(figure, path: str) -> str:
+    encoded = io.BytesIO()
+    figure.savefig(encoded, format="png", dpi=110)
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(encoded.getvalue())
+    return path

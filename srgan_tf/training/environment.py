@@ -1,0 +1,46 @@
+"""What a run ran on: versions, devices, commit; recorded in config.json."""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from typing import Any
+
+import tensorflow as tf
+
+import srgan_tf
+
+_PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "pillow")
+
+
+def describe() -> dict[str, Any]:
+    """Returns versions, devices and the commit of this package's source as plain values."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "logical_devices": [device.name for device in tf.config.list_logical_devices()],
+        "commit": _commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Returns the git commit of the source, marked when it was changed; None outside git."""
+    folder = os.path.dirname(os.path.abspath(srgan_tf.__file__))
+    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        # A package that is installed inside somebody else's repository is not part of it.
+        tracked = ["git", "-C", folder, "ls-files", "--error-unmatch", "config.py"]
+        subprocess.run(tracked, capture_output=True, check=True, timeout=10)
+        return subprocess.run(
+            command, capture_output=True, check=True, text=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

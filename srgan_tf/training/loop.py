@@ -1,0 +1,225 @@
+"""One loop for every stage of a run: update, log, validate, save; stop and continue at any step."""
+
+import dataclasses
+import os
+
+import tensorflow as tf
+from absl import logging
+
+from srgan_tf import config as config_lib
+from srgan_tf import errors, run_folder
+from srgan_tf.config import TrainConfig
+from srgan_tf.data import pipeline, records
+from srgan_tf.training import checkpoints as checkpoints_lib
+from srgan_tf.training import (
+    curves,
+    environment,
+    optimizers,
+    reporting,
+    state,
+    steps,
+    stopping,
+    validation,
+)
+from srgan_tf.training import strategy as strategy_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class _Span:
+    """A stage's place in the run: steps `first` + 1 to `last`."""
+
+    name: str
+    first: int
+    last: int
+
+
+def train(
+    config: TrainConfig, *, data_dir: str, run_dir: str, devices: tuple[str, ...] = ()
+) -> int:
+    """Trains all stages of `config` in `run_dir`, or continues there.
+
+    Args:
+        config: the run.
+        data_dir: a folder that srgan-prepare wrote.
+        run_dir: where everything goes; a run that was stopped there is continued.
+        devices: see `strategy.make_strategy`.
+
+    Returns:
+        The exit code: 0 when all stages are done, 130 or 143 when a signal stopped the run.
+
+    Raises:
+        errors.InputError: bad data, devices or weights, or `run_dir` holds another run.
+        errors.RunError: training diverged.
+    """
+    train_split = records.open_split(data_dir, "train")
+    validation_split = records.open_split(data_dir, "validation")
+    strategy = strategy_lib.make_strategy(devices)
+    if config.data.batch_size % strategy.num_replicas_in_sync:
+        raise errors.InputError(
+            f"batch_size must divide by the {strategy.num_replicas_in_sync} devices: "
+            f"batch_size={config.data.batch_size}."
+        )
+    with strategy.scope():
+        train_state = state.build(config)
+    _open_run_folder(run_dir, config, train_split, validation_split, devices)
+    run = _Run(config, run_dir, strategy, train_state, train_split, validation_split)
+    with stopping.StopRequest() as stop:
+        return run.run(stop)
+
+
+def spans(config: TrainConfig) -> list[_Span]:
+    """Returns the active stages with the steps that they cover."""
+    made, first = [], 0
+    for name, stage in config.stages.active():
+        made.append(_Span(name, first, first + stage.steps))
+        first += stage.steps
+    return made
+
+
+class _Run:
+    """The parts of a run that its stages share."""
+
+    def __init__(self, config, run_dir, strategy, train_state, train_split, validation_split):
+        self._config, self._run_dir = config, run_dir
+        self._strategy, self._state = strategy, train_state
+        self._train_split = train_split
+        self._start = checkpoints_lib.latest_step(run_dir)
+        self._validator = validation.Validator(validation_split, config, train_state.generator)
+        self._metrics = reporting.MetricsFile(run_dir, config, self._start)
+        self._summaries = reporting.Summaries(run_dir)
+
+    def run(self, stop: stopping.StopRequest) -> int:
+        logging.info(
+            "Bicubic upscaling reaches %.2f dB (PSNR, Y) on the validation images.",
+            self._validator.bicubic_psnr,
+        )
+        if self._start:
+            logging.info("Continuing %s from step %d.", self._run_dir, self._start)
+        try:
+            with reporting.Progress(self._config.total_steps, self._start) as progress:
+                for span in spans(self._config):
+                    # The stage that wrote the checkpoint is entered even when it is complete:
+                    # its optimizers are in there. The next one starts from its networks.
+                    if span.last >= self._start:
+                        self._run_stage(span, stop, progress)
+                    if stop.signal:
+                        break
+        finally:
+            self._summaries.close()
+        return self._finish(stop)
+
+    def _run_stage(self, span: _Span, stop: stopping.StopRequest, progress) -> None:
+        with self._strategy.scope():
+            self._state.enter_stage(span.name)
+            checkpoints = checkpoints_lib.Checkpoints(
+                self._run_dir, self._state, self._config.run.keep_checkpoints
+            )
+            if span.first < self._start:
+                checkpoints.restore()
+        step = int(self._state.step.numpy())
+        if step == span.last:
+            return
+        logging.info("Stage %s: steps %d to %d.", span.name, step + 1, span.last)
+        train_step = steps.distributed_step(self._strategy, self._state)
+        batches = iter(self._batches(step))
+        while step < span.last and not stop.signal:
+            scalars = train_step(next(batches))
+            step += 1
+            self._after_step(step, span, scalars, checkpoints, progress)
+        checkpoints.save()
+
+    def _batches(self, step: int) -> tf.distribute.DistributedDataset:
+        dataset = pipeline.training_dataset(
+            self._train_split, self._config.data, seed=self._config.seed, start_step=step
+        )
+        return self._strategy.experimental_distribute_dataset(dataset)
+
+    def _after_step(self, step, span, scalars, checkpoints, progress) -> None:
+        """Logs, validates and saves when it is time, or at the end of the stage."""
+        every, ends = self._config.run, step == span.last
+        logged = ends or step % every.log_every == 0
+        validated = ends or step % every.validate_every == 0
+        saved = ends or step % every.checkpoint_every == 0
+        if not (logged or validated or saved):
+            progress.advance(span.name, None)
+            return
+        self._stop_if_diverged(checkpoints)
+        values = {name: float(value) for name, value in scalars.items()}
+        rate = optimizers.learning_rate_at(self._state.stage, step - 1 - span.first)
+        row = {"stage": span.name, "step": step, "learning_rate": rate, **values}
+        if validated:
+            row |= self._validate(step, checkpoints)
+        if logged or validated:
+            self._metrics.append(row)
+            self._summaries.train(step, {**values, "learning_rate": rate})
+        if saved:
+            checkpoints.save()
+        progress.advance(span.name, values)
+
+    def _validate(self, step: int, checkpoints: checkpoints_lib.Checkpoints) -> dict[str, float]:
+        scores = self._validator.evaluate()
+        sheet = self._validator.sample_sheet()
+        path = os.path.join(self._run_dir, "samples", f"step-{step:07d}.png")
+        validation.write_png(path, sheet)
+        self._summaries.evaluation(step, scores, sheet)
+        best = checkpoints.save_if_best(scores["psnr_y"])
+        logging.info(
+            "Step %d: validation PSNR %.2f dB, SSIM %.4f (Y)%s; %s",
+            step,
+            scores["psnr_y"],
+            scores["ssim_y"],
+            ", the best of this stage" if best else "",
+            path,
+        )
+        return {f"validation_{name}": value for name, value in scores.items()}
+
+    def _stop_if_diverged(self, checkpoints: checkpoints_lib.Checkpoints) -> None:
+        step = int(self._state.diverged_at.numpy())
+        if step >= 0:
+            raise checkpoints_lib.diverged(step, "a loss", checkpoints.last)
+
+    def _finish(self, stop: stopping.StopRequest) -> int:
+        curve = curves.write_curves(self._run_dir, self._validator.bicubic_psnr)
+        step = int(self._state.step.numpy())
+        if stop.signal and step < self._config.total_steps:
+            logging.info(
+                "Stopped at step %d of %d, saved; the same command continues.",
+                step,
+                self._config.total_steps,
+            )
+            return stop.exit_code
+        logging.info(
+            "Done: %d steps; curve in %s, samples in %s.",
+            step,
+            curve,
+            os.path.join(self._run_dir, "samples"),
+        )
+        logging.info("Next: srgan-export --run_dir=%s", self._run_dir)
+        return 0
+
+
+def _open_run_folder(run_dir, config, train_split, validation_split, devices) -> None:
+    """Writes config.json, or refuses a folder that holds another run."""
+    data = {
+        "dir": train_split.data_dir,
+        "fingerprint": train_split.fingerprint,
+        "train_records": train_split.num_records,
+        "validation_records": validation_split.num_records,
+    }
+    if run_folder.is_run_folder(run_dir):
+        old, record = run_folder.read_config(run_dir)
+        changed = config_lib.differences(old, config, ignore=("run.", "recipe"))
+        if record["data"]["fingerprint"] != data["fingerprint"]:
+            changed.append(f"data set: {record['data']['dir']} -> {data['dir']} (other content)")
+        if changed:
+            raise errors.InputError(
+                f"{run_dir} holds a run with another configuration ({'; '.join(changed)}); "
+                "use the same flags, or another --run_dir."
+            )
+    elif tf.io.gfile.exists(run_dir) and tf.io.gfile.listdir(run_dir):
+        raise errors.InputError(
+            f"{run_dir} is neither empty nor a run folder; name another --run_dir."
+        )
+    tf.io.gfile.makedirs(run_dir)
+    facts = environment.describe()
+    run_folder.write_config(run_dir, config, data=data, environment=facts | {"devices": devices})

@@ -1,0 +1,125 @@
+"""What a run tells people: metrics.csv, TensorBoard, the progress line, the curve at the end."""
+
+import csv
+import io
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from srgan_tf import terminal
+from srgan_tf.config import TrainConfig
+
+METRICS = "metrics.csv"
+_VALIDATION = ("validation_psnr_y", "validation_ssim_y")
+
+
+def columns(config: TrainConfig) -> list[str]:
+    """Returns the columns of metrics.csv: the same for all stages; what a stage lacks is empty."""
+    stages = config.stages
+    generator_stages = [stage for stage in (stages.pretrain, stages.gan) if stage.steps]
+    names = ["stage", "step", "learning_rate"]
+    if generator_stages:
+        names.append("generator_loss")
+        terms = dict.fromkeys(name for stage in generator_stages for name, _ in stage.content)
+        names += [f"content_{name}" for name in terms]
+        if any(stage.tv_weight for stage in generator_stages):
+            names.append("tv")
+    if stages.gan.steps:
+        names.append("adversarial")
+    if config.adversarial:
+        names += ["discriminator_loss", "real_accuracy", "fake_accuracy"]
+    return [*names, *_VALIDATION]
+
+
+class MetricsFile:
+    """metrics.csv: a row each logged step, the values of exactly that step (no averages).
+
+    So the rows depend on the state alone, and a continued run writes the rows that one without a
+    break would have written.
+    """
+
+    def __init__(self, run_dir: str, config: TrainConfig, start_step: int):
+        """Keeps the rows up to `start_step`, which the checkpoint holds; later ones come again."""
+        self._path = os.path.join(run_dir, METRICS)
+        self._columns = columns(config)
+        kept = [row for row in read_metrics(run_dir) if int(row["step"]) <= start_step]
+        with tf.io.gfile.GFile(self._path, "w") as file:
+            file.write(self._format(dict(zip(self._columns, self._columns, strict=True))))
+            for row in kept:
+                file.write(self._format(row))
+
+    def append(self, row: dict[str, object]) -> None:
+        """Adds a row; floats are written so that they read back as the same numbers."""
+        with tf.io.gfile.GFile(self._path, "a") as file:
+            file.write(self._format(row))
+
+    def _format(self, row: dict[str, object]) -> str:
+        line = io.StringIO()
+        csv.DictWriter(line, self._columns, lineterminator="\n").writerow(row)
+        return line.getvalue()
+
+
+def read_metrics(run_dir: str) -> list[dict[str, str]]:
+    """Returns the complete rows of metrics.csv; empty when there is none yet."""
+    path = os.path.join(run_dir, METRICS)
+    if not tf.io.gfile.exists(path):
+        return []
+    with tf.io.gfile.GFile(path) as file:
+        rows = list(csv.DictReader(io.StringIO(file.read())))
+    # A kill can cut the last line short.
+    return [row for row in rows if None not in row.values()]
+
+
+class Progress:
+    """One line with step, losses, rate and remaining time, over all stages."""
+
+    def __init__(self, total: int, start_step: int):
+        """Args: updates over all stages, and how many of them are done."""
+        self._bar = terminal.progress(
+            total=total, desc="training", unit="step", initial=start_step
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, stage: str, scalars: dict[str, float] | None) -> None:
+        """Counts a step; `scalars` are shown when they were looked at."""
+        if scalars:
+            shown = {name: f"{value:.4g}" for name, value in scalars.items() if "accuracy" not in name}
+            self._bar.set_description_str(stage, refresh=False)
+            self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(1)
+
+
+class Summaries:
+    """TensorBoard scalars and pictures: summaries/train and summaries/eval."""
+
+    def __init__(self, run_dir: str):
+        """Args: the run folder."""
+        folder = os.path.join(run_dir, "summaries")
+        self._train = tf.summary.create_file_writer(os.path.join(folder, "train"))
+        self._eval = tf.summary.create_file_writer(os.path.join(folder, "eval"))
+
+    def train(self, step: int, scalars: dict[str, float]) -> None:
+        """Writes training scalars."""
+        with self._train.as_default():
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value, step=step)
+
+    def evaluation(self, step: int, scores: dict[str, float], picture: np.ndarray) -> None:
+        """Writes validation scores and the sample sheet (uint8 `[H, W, 3]`)."""
+        with self._eval.as_default():
+            for name, value in scores.items():
+                tf.summary.scalar(name, value, step=step)
+            tf.summary.image("bicubic | SR | HR", picture[np.newaxis], step=step)
+        self._train.flush()
+        self._eval.flush()
+
+    def close(self) -> None:
+        """Flushes and closes both writers."""
+        self._train.close()
+        self._eval.close()

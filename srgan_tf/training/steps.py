@@ -1,0 +1,152 @@
+"""One update of each stage: `(state, batch) -> {name: scalar}`, run in every replica.
+
+Losses are per image and divided by the global batch, so that gradients and scalars of all replicas
+add up to the means over the batch of all replicas (Keras sums gradients over replicas).
+"""
+
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from srgan_tf.data.pipeline import Pair
+from srgan_tf.losses import objective
+from srgan_tf.models import layers
+from srgan_tf.training.state import TrainState
+
+Scalars = dict[str, tf.Tensor]
+
+
+def pretrain_step(state: TrainState, batch: Pair) -> Scalars:
+    """Updates the generator on its content losses alone."""
+    with tf.GradientTape() as tape:
+        sr = state.generator(batch.lr, training=True)
+        terms = state.objective.terms(sr, batch.hr)
+        loss = _mean(state, state.objective.total(terms))
+    _apply(state.generator_optimizer, tape, loss, state.generator)
+    return {"generator_loss": loss, **_means(state, terms)}
+
+
+def discriminator_step(state: TrainState, batch: Pair) -> Scalars:
+    """Updates the discriminator alone; the generator is frozen, so it runs as in inference."""
+    sr = state.generator(batch.lr, training=False)
+    return update_discriminator(state, batch.hr, sr)
+
+
+def gan_step(state: TrainState, batch: Pair) -> Scalars:
+    """Updates the discriminator, then the generator against the updated discriminator.
+
+    Both use one generator pass: its weights do not change in between, so a second pass would give
+    the same images, and would only count this batch twice in the moving statistics.
+    """
+    with tf.GradientTape() as tape:
+        sr = state.generator(batch.lr, training=True)
+        with tape.stop_recording():
+            scalars = update_discriminator(state, batch.hr, sr)
+        generator_loss, terms = _generator_loss(state, batch.hr, sr)
+    _apply(state.generator_optimizer, tape, generator_loss, state.generator)
+    return {"generator_loss": generator_loss, **_means(state, terms), **scalars}
+
+
+def update_discriminator(state: TrainState, hr: tf.Tensor, sr: tf.Tensor) -> Scalars:
+    """Updates the discriminator on given images; touches nothing else.
+
+    HR and SR pass separately: each is normalised by statistics of its own (as the paper implies).
+
+    Args:
+        state: the state; its discriminator and that one's optimizer change.
+        hr: this replica's real images `[b, H, W, 3]` in [-1, 1].
+        sr: this replica's generated images, same shape; treated as a constant.
+    """
+    real_labels, fake_labels = _labels(state, tf.shape(hr)[0])
+    sr = tf.stop_gradient(sr)
+    with tf.GradientTape() as tape:
+        real = state.discriminator(hr, training=True)
+        fake = state.discriminator(sr, training=True)
+        per_image = state.pair.discriminator(real, fake, real_labels, fake_labels)
+        loss = _mean(state, per_image)
+    _apply(state.discriminator_optimizer, tape, loss, state.discriminator)
+    return {
+        "discriminator_loss": loss,
+        "real_accuracy": _mean(state, _per_image(real > 0)),
+        "fake_accuracy": _mean(state, _per_image(fake < 0)),
+    }
+
+
+def _generator_loss(state: TrainState, hr: tf.Tensor, sr: tf.Tensor) -> tuple[tf.Tensor, Scalars]:
+    # Batch statistics as in the discriminator's own update, but its moving statistics stay: a
+    # generator update changes nothing of the discriminator.
+    with layers.frozen_statistics(state.discriminator):
+        fake = state.discriminator(sr, training=True)
+    terms = state.objective.terms(sr, hr, fake_logits=fake)
+    return _mean(state, state.objective.total(terms)), terms
+
+
+def _apply(
+    optimizer: tf.keras.optimizers.Optimizer,
+    tape: tf.GradientTape,
+    loss: tf.Tensor,
+    model: tf.keras.Model,
+) -> None:
+    variables = model.trainable_variables
+    gradients = tape.gradient(loss, variables)
+    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+def _labels(state: TrainState, local_batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns this replica's share of the labels of the global batch of this step."""
+    labels = objective.draw_labels(
+        state.stage,
+        seed=state.config.seed,
+        step=state.step,
+        global_batch=state.global_batch,
+    )
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    first = tf.cast(replica, tf.int32) * local_batch
+    return tuple(label[first : first + local_batch] for label in labels)
+
+
+def _per_image(condition: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.cast(condition, tf.float32), axis=list(range(1, condition.shape.rank)))
+
+
+def _mean(state: TrainState, per_image: tf.Tensor) -> tf.Tensor:
+    return objective.mean_over_global_batch(per_image, state.global_batch)
+
+
+def _means(state: TrainState, terms: Scalars) -> Scalars:
+    return {name: _mean(state, per_image) for name, per_image in terms.items()}
+
+
+STEPS: dict[str, Callable[[TrainState, Pair], Scalars]] = {
+    "pretrain": pretrain_step,
+    "discriminator": discriminator_step,
+    "gan": gan_step,
+}
+
+
+def distributed_step(
+    strategy: tf.distribute.Strategy, state: TrainState
+) -> Callable[[Pair], Scalars]:
+    """Returns one traced update of the state's stage over all replicas.
+
+    It takes a distributed batch, advances `state.step`, and returns scalars reduced over replicas.
+    Make a new one for each stage: it is a closure over that stage's optimizers.
+    """
+    step_function = functools.partial(STEPS[state.stage_name], state)
+
+    @tf.function
+    def train_step(batch: Pair) -> Scalars:
+        per_replica = strategy.run(step_function, args=(Pair(*batch),))
+        scalars = {
+            name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+            for name, value in per_replica.items()
+        }
+        state.step.assign_add(1)
+        # The exact step is kept on the device, so that nobody has to look after every step.
+        finite = tf.reduce_all(tf.math.is_finite(tf.stack(list(scalars.values()))))
+        if not finite and state.diverged_at < 0:
+            state.diverged_at.assign(state.step)
+        return scalars
+
+    return train_step

@@ -1,0 +1,97 @@
+"""Validation on whole images, and sample pictures of always the same crops."""
+
+import io
+import os
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from srgan_tf import bicubic, images, metrics
+from srgan_tf.config import TrainConfig
+from srgan_tf.data import pipeline, records
+
+# Sample pictures show this many validation images, and this many LR pixels of each (a side).
+_SAMPLES = 4
+_SAMPLE_LR_SIZE = 48
+_GAP = 4
+
+
+class Validator:
+    """PSNR and SSIM on luma of the first validation images, and samples for people to look at."""
+
+    def __init__(self, split: records.Split, config: TrainConfig, generator: tf.keras.Model):
+        """Loads the images and scores bicubic upscaling on them once.
+
+        Args:
+            split: the validation split; its records are whole images.
+            config: gives the scale, the degradation and how many images are used.
+            generator: what is validated, with the weights that it has at each call.
+        """
+        self._scale = config.data.scale
+
+        # One trace serves all sizes.
+        @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.float32)])
+        def forward(lr: tf.Tensor) -> tf.Tensor:
+            return images.signed_to_unit(generator(lr, training=False))
+
+        self._forward = forward
+        limit = config.run.validation_images
+        self._pairs = list(pipeline.validation_pairs(split, config.data, limit=limit))
+        self.bicubic_psnr = float(
+            np.mean([self._score(self._bicubic(p.lr), p.hr)["psnr_y"] for p in self._pairs])
+        )
+
+    def evaluate(self) -> dict[str, float]:
+        """Returns the mean over images of each image's PSNR (dB) and SSIM on luma."""
+        scores = [self._score(self._forward(pair.lr), pair.hr) for pair in self._pairs]
+        return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+
+    def sample_sheet(self) -> np.ndarray:
+        """Returns a uint8 picture: a row for each sample, bicubic | SR | HR."""
+        rows = []
+        for pair in self._pairs[:_SAMPLES]:
+            lr, hr = self._centre(pair)
+            row = (self._bicubic(lr), self._forward(lr), images.signed_to_unit(hr))
+            rows.append(_join([images.unit_to_uint8(image)[0].numpy() for image in row], axis=1))
+        width = max(row.shape[1] for row in rows)
+        padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
+        return _join(padded, axis=0)
+
+    def _score(self, sr: tf.Tensor, hr: tf.Tensor) -> dict[str, float]:
+        """Scores an SR image in [0, 1], on the 256 levels of a file, the border cropped."""
+        border = self._scale
+        hr, sr = images.to_luma(images.signed_to_unit(hr)), images.to_luma(images.quantize(sr))
+        return {
+            "psnr_y": float(metrics.psnr(sr, hr, border)[0]),
+            "ssim_y": float(metrics.ssim(sr, hr, border)[0]),
+        }
+
+    def _bicubic(self, lr: tf.Tensor) -> tf.Tensor:
+        lr = images.unit_to_uint8(lr)[0].numpy()
+        return images.uint8_to_unit(bicubic.imresize(lr, self._scale))[tf.newaxis]
+
+    def _centre(self, pair: pipeline.Pair) -> tuple[tf.Tensor, tf.Tensor]:
+        height, width = pair.lr.shape[1:3]
+        size = min(_SAMPLE_LR_SIZE, height, width)
+        top, left = (height - size) // 2, (width - size) // 2
+        lr = pair.lr[:, top : top + size, left : left + size]
+        top, left, size = (value * self._scale for value in (top, left, size))
+        return lr, pair.hr[:, top : top + size, left : left + size]
+
+
+def write_png(path: str, picture: np.ndarray) -> None:
+    """Writes a uint8 picture as PNG to any path that tf.io.gfile knows."""
+    encoded = io.BytesIO()
+    Image.fromarray(picture).save(encoded, format="png")
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(encoded.getvalue())
+
+
+def _join(pictures: list[np.ndarray], axis: int) -> np.ndarray:
+    shape = list(pictures[0].shape)
+    shape[axis] = _GAP
+    gap = np.full(shape, 255, np.uint8)
+    parts = [part for picture in pictures for part in (gap, picture)][1:]
+    return np.concatenate(parts, axis=axis)

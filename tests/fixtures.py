@@ -1,0 +1,51 @@
+"""Shared by all tests: two logical CPUs before TensorFlow starts, small pictures, the data at hand."""
+
+import functools
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+_CPU = tf.config.list_physical_devices("CPU")[0]
+if len(tf.config.get_logical_device_configuration(_CPU) or ()) != 2:
+    tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def shared(path: str) -> str:
+    """Returns a path in the data at hand (`../shared`), or skips the test where it is missing."""
+    found = ROOT.parent / "shared" / path
+    if not found.exists():
+        pytest.skip(f"needs ../shared/{path}, which is not on this machine")
+    return str(found)
+
+
+def photo_like(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Returns a uint8 `[height, width, 3]` picture with smooth areas, edges and texture."""
+    random = np.random.RandomState(seed)
+    rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    image = np.zeros((height, width, 3))
+    for channel in range(3):
+        a, b, c = random.uniform(0.02, 0.3, 3)
+        image[..., channel] = 110 + 60 * np.sin(a * rows + c) + 40 * np.cos(b * columns)
+    for _ in range(6):
+        top, left = random.randint(0, height), random.randint(0, width)
+        image[top : top + height // 4, left : left + width // 4] = random.uniform(0, 255, 3)
+    return np.clip(image + random.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+
+
+@functools.cache
+def strategy() -> tf.distribute.MirroredStrategy:
+    """Returns the test process's one MirroredStrategy, over two logical CPUs.
+
+    One, because a second object's collectives clash with the first's; and with this reduction,
+    because the default one aborts on CPU with unsynchronized batch normalization.
+    """
+    return tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )

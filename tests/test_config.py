@@ -1,0 +1,147 @@
+"""config.py, recipes.py, flag_utils.py: ranges, json, flags, overrides."""
+
+import dataclasses
+import json
+
+import pytest
+from absl import flags
+
+from srgan_tf import config, errors, flag_utils, recipes, registry
+
+
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+def test_recipe_survives_json(name):
+    made = recipes.RECIPES[name]()
+    read = config.from_dict(config.TrainConfig, json.loads(config.to_json(made)))
+    assert read == made
+    assert made.recipe == name
+    assert recipes.RECIPES[name].__doc__
+
+
+def test_paper_recipe_has_the_papers_figures():
+    # Ledig et al. 2017, section 3.2.
+    paper = recipes.paper()
+    assert (paper.data.scale, paper.data.crop_size, paper.data.batch_size) == (4, 96, 16)
+    assert paper.stages.pretrain.steps == 10**6
+    assert paper.stages.pretrain.content == (("mse", 1.0),)
+    assert paper.stages.gan.steps == 2 * 10**5
+    assert paper.stages.gan.decay_at == (10**5,)
+    assert paper.stages.gan.adversarial_weight == 1e-3
+    assert paper.vgg.feature_scale == pytest.approx(1 / 12.75)
+    assert paper.optimizer.beta_1 == 0.9
+    assert paper.vgg_layers == ("block5_conv4",)
+
+
+def test_seed_recipe_uses_two_layers_and_soft_labels():
+    made = recipes.seed()
+    assert made.vgg.network == "vgg16"
+    assert made.vgg_layers == ("block2_conv2", "block5_conv3")
+    assert [name for name, _ in made.stages.active()] == ["pretrain", "discriminator", "gan"]
+    assert made.stages.gan.real_labels == (0.7, 1.2)
+    assert made.stages.gan.fake_labels == (0.0, 0.3)
+    assert made.stages.gan.flip_labels == 0.1
+
+
+def test_quick_recipe_downloads_nothing():
+    made = recipes.quick()
+    assert made.vgg_layers == ()
+    assert all(stage.steps for _, stage in made.stages.active())
+    assert len(made.stages.active()) == 3
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "word"),
+    [
+        (config.DataConfig, {"scale": 5}, "scale"),
+        (config.DataConfig, {"scale": 3, "crop_size": 100}, "crop_size"),
+        (config.DataConfig, {"batch_size": 0}, "batch_size"),
+        (config.VggConfig, {"activation": "both"}, "activation"),
+        (config.PretrainStage, {"steps": -1}, "steps"),
+        (config.PretrainStage, {"decay_at": (5, 5)}, "decay_at"),
+        (config.GanStage, {"real_labels": (1.0, 0.5)}, "real_labels"),
+        (config.DiscriminatorStage, {"flip_labels": 1.5}, "flip_labels"),
+        (config.TrainConfig, {}, "at least one stage"),
+    ],
+)
+def test_out_of_range_names_the_field(cls, values, word):
+    with pytest.raises(errors.InputError, match=word):
+        cls(**values)
+
+
+def test_unknown_field_is_refused_with_its_place():
+    made = config.to_dict(recipes.quick())
+    made["data"]["colour"] = "blue"
+    with pytest.raises(errors.InputError, match="run.json:data.*colour"):
+        config.from_dict(config.TrainConfig, made, "run.json")
+
+
+def test_differences_name_the_fields():
+    old = recipes.quick()
+    new = dataclasses.replace(
+        old, seed=2, run=config.RunConfig(log_every=3), data=config.DataConfig(scale=2)
+    )
+    found = config.differences(old, new, ignore=("run.",))
+    assert "data.scale: 4 -> 2" in found
+    assert "seed: 1 -> 2" in found
+    assert not [line for line in found if line.startswith("run.")]
+
+
+def _parse(*arguments):
+    values = flags.FlagValues()
+    # define_flags works on absl's global flags; give it a registry of its own.
+    saved, flags.FLAGS = flags.FLAGS, values
+    defaults = flags.DEFINE.__defaults__, flags.DEFINE_boolean.__defaults__
+    try:
+        flags.DEFINE.__defaults__ = tuple(
+            values if value is saved else value for value in flags.DEFINE.__defaults__
+        )
+        flags.DEFINE_boolean.__defaults__ = tuple(
+            values if value is saved else value for value in flags.DEFINE_boolean.__defaults__
+        )
+        flag_utils.define_flags()
+    finally:
+        flags.FLAGS = saved
+        flags.DEFINE.__defaults__, flags.DEFINE_boolean.__defaults__ = defaults
+    values(["train", *arguments])
+    return values
+
+
+def test_flags_override_single_fields():
+    values = _parse(
+        "--pretrain_steps=7",
+        "--gan_vgg_layer=block2_conv2",
+        "--gan_content=vgg:1,mse:0.5",
+        "--gan_real_labels=0.7,1.2",
+        "--pretrain_decay_at=3,5",
+        "--noflip",
+        "--generator_blocks=2",
+        "--scale=2",
+        "--discriminator_steps=4",
+        "--vgg_weights=random",
+        "--log_every=1",
+    )
+    made = flag_utils.apply_flags(recipes.paper(), values)
+    assert made.stages.pretrain.steps == 7
+    assert made.stages.pretrain.decay_at == (3, 5)
+    assert made.stages.gan.content == (("vgg", 1.0), ("mse", 0.5))
+    assert made.stages.gan.vgg_layer == "block2_conv2"
+    assert made.stages.gan.real_labels == (0.7, 1.2)
+    assert made.stages.discriminator.steps == 4
+    assert made.data.scale == 2 and not made.data.flip
+    assert made.generator.blocks == 2
+    # What has no flag is the recipe's.
+    assert made.stages.gan.steps == recipes.paper().stages.gan.steps
+
+
+def test_no_flags_give_the_recipe():
+    assert flag_utils.apply_flags(recipes.seed(), _parse()) == recipes.seed()
+
+
+def test_bad_list_is_one_line():
+    with pytest.raises(flags.IllegalFlagValueError, match="mse:1,vgg:0.006"):
+        _parse("--gan_content=vgg:much")
+
+
+def test_lookup_lists_choices_and_a_near_miss():
+    with pytest.raises(errors.InputError, match=r"did you mean 'paper'.*\['paper', 'quick'"):
+        registry.lookup(recipes.RECIPES, "papper", "recipe")

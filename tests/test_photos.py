@@ -1,0 +1,223 @@
+"""Photos in every format and state that users have them in."""
+
+import io
+import pickle
+
+import fixtures
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from srgan_tf import errors, photos
+
+RGB = fixtures.photo_like(30, 44)
+GREY = RGB[..., 0]
+
+
+def _encoded(image, kind, **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return io.BytesIO(stream.getvalue())
+
+
+def _loaded(array, kind, **options):
+    return photos.load(_encoded(Image.fromarray(array), kind, **options))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
+def test_lossless_formats_keep_every_pixel(kind):
+    photo = _loaded(RGB, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    np.testing.assert_array_equal(photo.rgb, RGB)
+    assert photo.alpha is None
+    assert not photo.is_grey
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "JPEG2000"])
+def test_lossy_formats_are_close(kind):
+    smooth = np.asarray(Image.fromarray(RGB).resize((88, 60), Image.Resampling.BICUBIC))
+    assert np.abs(_loaded(smooth, kind).rgb.astype(int) - smooth).mean() < 8
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_exif_orientation_is_applied(orientation, kind):
+    # What a viewer shows for each orientation value, by the EXIF standard's table.
+    upright = {
+        1: RGB,
+        2: RGB[:, ::-1],
+        3: RGB[::-1, ::-1],
+        4: RGB[::-1],
+        5: RGB.transpose(1, 0, 2),
+        6: np.rot90(RGB, -1),
+        7: RGB[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(RGB, 1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(_loaded(RGB, kind, exif=exif).rgb, upright)
+
+
+def test_grey_becomes_three_equal_channels():
+    photo = _loaded(GREY, "PNG")
+    np.testing.assert_array_equal(photo.rgb, np.stack([GREY] * 3, -1))
+    assert photo.is_grey
+
+
+def test_bilevel_is_black_and_white():
+    photo = photos.load(_encoded(Image.fromarray(GREY > 128), "PNG"))
+    np.testing.assert_array_equal(photo.rgb[..., 1], np.where(GREY > 128, 255, 0))
+    assert photo.is_grey
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bit_grey_is_scaled_and_rounded(kind):
+    # 257 = 65535 / 255 is exactly one level; 128 is just below, 129 just above half of it.
+    wide = np.array([[0, 128, 129, 257, 25700, 65535]], np.uint16)
+    photo = photos.load(_encoded(Image.fromarray(wide), kind))
+    assert photo.rgb[0, :, 0].tolist() == [0, 0, 1, 1, 100, 255]
+    assert photo.is_grey
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_alpha_is_kept_apart_and_colours_below_it_too(grey):
+    alpha = np.arange(RGB[..., 0].size, dtype=np.uint32).reshape(GREY.shape).astype(np.uint8)
+    colours = GREY[..., None] if grey else RGB
+    photo = _loaded(np.dstack([colours, alpha]), "PNG")
+    np.testing.assert_array_equal(photo.alpha, alpha)
+    np.testing.assert_array_equal(photo.rgb, np.broadcast_to(colours, RGB.shape))
+    assert photo.is_grey == grey
+
+
+def test_palette_with_a_transparent_colour():
+    image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8)).convert("P")
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    photo = photos.load(_encoded(image, "PNG", transparency=1))
+    assert photo.rgb.tolist() == [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 255, 0]]]
+    assert photo.alpha.tolist() == [[255, 0], [255, 0]]
+
+
+def test_cmyk_without_profile():
+    ink = np.zeros([2, 2, 4], np.uint8)
+    ink[0, 0] = [0, 255, 255, 0]  # Magenta and yellow are red; all of black is black.
+    ink[1, 1] = [0, 0, 0, 255]
+    photo = photos.load(_encoded(Image.fromarray(ink, "CMYK"), "TIFF"))
+    assert photo.rgb.tolist() == [[[255, 0, 0], [255] * 3], [[255] * 3, [0, 0, 0]]]
+
+
+def test_cmyk_with_a_useless_profile_is_still_read():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.fromarray(np.zeros([4, 4, 4], np.uint8), "CMYK")
+    assert photos.load(_encoded(image, "TIFF", icc_profile=profile)).rgb.min() == 255
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_first_frame_of_an_animation(kind):
+    red, blue = (Image.new("RGB", (8, 6), colour) for colour in ("red", "blue"))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    photo = photos.load(_encoded(red, kind, save_all=True, append_images=[blue], **options))
+    assert (photo.rgb == [255, 0, 0]).all()
+
+
+def _bytes_of(kind, size=(200, 160)):
+    return _encoded(Image.fromarray(fixtures.photo_like(*size)), kind).getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
+def test_half_a_file_is_refused(kind):
+    data = _bytes_of(kind)
+    with pytest.raises(photos.PhotoError) as caught:
+        photos.load(io.BytesIO(data[: len(data) // 2]))
+    assert caught.value.kind in ("truncated", "corrupt")
+
+
+def test_flipped_bytes_are_refused():
+    data = bytearray(_bytes_of("PNG"))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(photos.PhotoError, match="corrupt"):
+        photos.load(io.BytesIO(bytes(data)))
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "empty"),
+        (b"hello world, this is no picture", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b"\x89PNG\r\n\x1a\nrubbish", "corrupt"),
+    ],
+)
+def test_what_is_no_photo_says_why(data, kind):
+    with pytest.raises(photos.PhotoError) as caught:
+        photos.load(io.BytesIO(data))
+    assert caught.value.kind == kind
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_heic_is_told_apart():
+    with pytest.raises(photos.PhotoError, match="HEIC"):
+        photos.load(io.BytesIO(b"\0\0\0\x18ftypheic\0\0\0\0"))
+
+
+def test_a_bomb_is_refused_from_its_header(tmp_path):
+    # 20,000 x 20,000 black pixels in under 60 kB; decoding them would take 400 MB.
+    bomb = tmp_path / "bomb.png"
+    Image.new("1", (20_000, 20_000)).save(bomb)
+    with pytest.raises(photos.PhotoError, match="too many pixels: 20000x20000"):
+        photos.load(str(bomb))
+
+
+def test_the_pixel_limit_is_the_callers_and_exact():
+    data = _encoded(Image.fromarray(RGB), "PNG")
+    assert photos.load(data, max_pixels=30 * 44).rgb.shape == (30, 44, 3)
+    with pytest.raises(photos.PhotoError, match="too many pixels"):
+        photos.load(data, max_pixels=30 * 44 - 1)
+    assert Image.MAX_IMAGE_PIXELS is not None  # Pillow's own setting is as it was.
+
+
+def test_floating_point_pixels_are_unsupported():
+    with pytest.raises(photos.PhotoError, match="unsupported"):
+        _loaded(np.zeros([4, 4], np.float32), "TIFF")
+
+
+def test_a_missing_file_is_unreadable_not_a_traceback(tmp_path):
+    with pytest.raises(photos.PhotoError, match="unreadable: No such file"):
+        photos.load(str(tmp_path / "none.png"))
+
+
+def test_arrays_of_other_types_are_unsupported():
+    with pytest.raises(photos.PhotoError, match="float32"):
+        photos.from_array(np.zeros([4, 4, 3], np.float32))
+
+
+@pytest.mark.parametrize("extension", ["png", "tiff", "bmp"])
+def test_save_and_load_are_inverse(tmp_path, extension):
+    path = str(tmp_path / f"photo.{extension}")
+    photos.save(path, RGB)
+    np.testing.assert_array_equal(photos.load(path).rgb, RGB)
+
+
+def test_save_keeps_alpha_and_grey(tmp_path):
+    path = str(tmp_path / "photo.png")
+    alpha = GREY // 2
+    photos.save(path, np.stack([GREY] * 3, -1), alpha, grey=True)
+    photo = photos.load(path)
+    np.testing.assert_array_equal(photo.alpha, alpha)
+    np.testing.assert_array_equal(photo.rgb[..., 2], GREY)
+    assert photo.is_grey
+
+
+def test_jpeg_is_put_on_white(tmp_path):
+    path = str(tmp_path / "photo.jpg")
+    photos.save(path, np.zeros([16, 16, 3], np.uint8), np.zeros([16, 16], np.uint8))
+    assert photos.load(path).rgb.min() >= 254
+
+
+def test_save_refuses_other_extensions(tmp_path):
+    with pytest.raises(errors.InputError, match=r"\.png, \.jpg"):
+        photos.save(str(tmp_path / "photo.xyz"), RGB)
+
+
+def test_find_gives_sorted_paths(tmp_path):
+    for name in ("b.png", "a.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    assert photos.find([str(tmp_path)]) == [str(tmp_path / "a.jpg"), str(tmp_path / "b.png")]

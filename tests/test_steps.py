@@ -1,0 +1,192 @@
+"""training/steps.py: what each update touches, and that replicas add up."""
+
+import dataclasses
+
+import fixtures
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srgan_tf import images
+from srgan_tf.config import (
+    DataConfig,
+    DiscriminatorConfig,
+    DiscriminatorStage,
+    GanStage,
+    GeneratorConfig,
+    PretrainStage,
+    StagesConfig,
+    TrainConfig,
+)
+from srgan_tf.data.pipeline import Pair
+from srgan_tf.training import optimizers, state, steps
+
+
+def config(learning_rate=0.05):
+    """A tiny run with all terms that need no VGG."""
+    labels = {"real_labels": (0.7, 1.2), "fake_labels": (0.0, 0.3), "flip_labels": 0.3}
+    content = {"content": (("mse", 1.0), ("l1", 0.5)), "tv_weight": 1e-4}
+    return TrainConfig(
+        data=DataConfig(crop_size=24, batch_size=4),
+        generator=GeneratorConfig(filters=8, blocks=1),
+        discriminator=DiscriminatorConfig(filters=4, dense_units=8),
+        stages=StagesConfig(
+            pretrain=PretrainStage(steps=3, learning_rate=learning_rate, **content),
+            discriminator=DiscriminatorStage(steps=3, learning_rate=learning_rate, **labels),
+            gan=GanStage(steps=3, learning_rate=learning_rate, adversarial_weight=0.1, **labels, **content),
+        ),
+    )
+
+
+@pytest.fixture
+def sgd(monkeypatch):
+    """Adam divides by the gradient's size, so it hides a wrong loss scale; SGD does not."""
+    table = {"adam": lambda rate, _: tf.keras.optimizers.SGD(rate)}
+    monkeypatch.setattr(optimizers, "OPTIMIZERS", table)
+
+
+def batch(number=0, size=4):
+    photos = [fixtures.photo_like(24, 24, seed=number * size + i) for i in range(size)]
+    hr = images.uint8_to_unit(np.stack(photos))
+    return Pair(tf.image.resize(hr, [6, 6], "area"), images.unit_to_signed(hr))
+
+
+def make_state(stage, strategy=None, learning_rate=0.05):
+    with (strategy or tf.distribute.get_strategy()).scope():
+        made = state.build(config(learning_rate))
+        made.enter_stage(stage)
+    return made
+
+
+def values(network):
+    return [variable.numpy().copy() for variable in network.variables]
+
+
+def same(before, after):
+    return [np.array_equal(old, new) for old, new in zip(before, after, strict=True)]
+
+
+def test_discriminator_update_touches_only_the_discriminator():
+    made = make_state("gan")
+    lr, hr = batch()
+    generator, discriminator = values(made.generator), values(made.discriminator)
+    steps.update_discriminator(made, hr, made.generator(lr, training=False))
+    assert all(same(generator, values(made.generator)))
+    assert not any(same(discriminator, values(made.discriminator)))
+
+
+def test_discriminator_stage_leaves_the_generator_untouched():
+    made = make_state("discriminator")
+    generator = values(made.generator)
+    steps.discriminator_step(made, batch())
+    assert all(same(generator, values(made.generator)))
+
+
+def test_generator_update_leaves_the_discriminator_untouched():
+    made = make_state("gan")
+    lr, hr = batch()
+    discriminator = values(made.discriminator)
+    with tf.GradientTape() as tape:
+        sr = made.generator(lr, training=True)
+        loss, _ = steps._generator_loss(made, hr, sr)
+    generator = [v.numpy() for v in made.generator.trainable_variables]
+    steps._apply(made.generator_optimizer, tape, loss, made.generator)
+    # Moving statistics too.
+    assert all(same(discriminator, values(made.discriminator)))
+    changed = same(generator, [v.numpy() for v in made.generator.trainable_variables])
+    # Convolution kernels in front of a batch normalization may see a zero gradient; not all do.
+    assert not all(changed)
+
+
+def test_pretraining_knows_no_discriminator_loss():
+    made = make_state("pretrain")
+    discriminator = values(made.discriminator)
+    scalars = steps.pretrain_step(made, batch())
+    assert set(scalars) == {"generator_loss", "content_mse", "content_l1", "tv"}
+    assert all(same(discriminator, values(made.discriminator)))
+
+
+def test_gan_step_equals_two_separate_passes(sgd):
+    """One generator pass for both updates gives the weights that two passes would give."""
+    shared, separate = make_state("gan"), make_state("gan")
+    lr, hr = batch()
+    steps.gan_step(shared, Pair(lr, hr))
+    with steps.layers.frozen_statistics(separate.generator):
+        sr = separate.generator(lr, training=True)
+    steps.update_discriminator(separate, hr, sr)
+    with tf.GradientTape() as tape:
+        sr = separate.generator(lr, training=True)
+        loss, _ = steps._generator_loss(separate, hr, sr)
+    steps._apply(separate.generator_optimizer, tape, loss, separate.generator)
+    for network in ("generator", "discriminator"):
+        for one, two in zip(
+            values(getattr(shared, network)), values(getattr(separate, network)), strict=True
+        ):
+            np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+def _train(strategy, stage, count=2):
+    made = make_state(stage, strategy, learning_rate=0.01)
+    step = steps.distributed_step(strategy, made)
+    for number in range(count):
+        whole = batch(number)
+        replicas = strategy.num_replicas_in_sync
+        share = whole.lr.shape[0] // replicas
+
+        def local(context, whole=whole, share=share):
+            first = context.replica_id_in_sync_group * share
+            return Pair(*(x[first : first + share] for x in whole))
+
+        scalars = step(strategy.experimental_distribute_values_from_function(local))
+    assert step.experimental_get_tracing_count() == 1
+    assert int(made.step.numpy()) == count
+    return made, {name: float(value) for name, value in scalars.items()}
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "discriminator", "gan"])
+def test_two_replicas_give_the_weights_of_one(sgd, stage):
+    one, one_scalars = _train(tf.distribute.get_strategy(), stage)
+    two, two_scalars = _train(fixtures.strategy(), stage)
+    for network in ("generator", "discriminator"):
+        for expected, got in zip(
+            values(getattr(one, network)), values(getattr(two, network)), strict=True
+        ):
+            np.testing.assert_allclose(got, expected, atol=2e-6)
+    for name, value in one_scalars.items():
+        assert two_scalars[name] == pytest.approx(value, rel=1e-5, abs=1e-5), name
+
+
+def test_a_wrong_loss_scale_would_be_seen(sgd, monkeypatch):
+    """The replica test can fail: the mean over a replica (not over all) doubles the gradient."""
+    monkeypatch.setattr(
+        steps.objective, "mean_over_global_batch", lambda per_image, _: tf.reduce_mean(per_image)
+    )
+    with pytest.raises(AssertionError):
+        test_two_replicas_give_the_weights_of_one(None, "pretrain")
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "discriminator", "gan"])
+def test_loss_falls_on_one_batch(stage):
+    made = make_state(stage, learning_rate=3e-3)
+    if stage != "pretrain":
+        hard = {"flip_labels": 0.0, "real_labels": (1.0, 1.0), "fake_labels": (0.0, 0.0)}
+        made.stage = dataclasses.replace(made.stage, **hard)
+    step = steps.distributed_step(tf.distribute.get_strategy(), made)
+    name = "discriminator_loss" if stage == "discriminator" else "content_mse"
+    losses = [float(step(batch())[name]) for _ in range(40)]
+    assert np.mean(losses[-5:]) < 0.8 * losses[0]
+
+
+def test_learning_rate_falls_after_the_named_number_of_updates(sgd):
+    stage = PretrainStage(steps=10, learning_rate=1.0, decay_at=(3, 5), decay_factor=0.1)
+    expected = [1, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    assert [optimizers.learning_rate_at(stage, i) for i in range(7)] == pytest.approx(expected)
+    model = tf.keras.Sequential([tf.keras.layers.Input([1]), tf.keras.layers.Dense(1)])
+    optimizer = optimizers.build(config().optimizer, stage, model)
+    variables = model.trainable_variables
+    for rate in expected:
+        before = variables[0].numpy()
+        gradients = [tf.ones_like(v) for v in variables]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        # SGD moves by the learning rate times a gradient of one.
+        assert (before - variables[0].numpy()).item() == pytest.approx(rate, rel=1e-3)

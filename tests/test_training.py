@@ -1,0 +1,276 @@
+"""training/loop.py with checkpoints, reporting, validation: whole runs of a tiny model."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import fixtures
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from srgan_tf import config as config_lib
+from srgan_tf import errors, run_folder
+from srgan_tf.config import RunConfig
+from srgan_tf.data import records
+from srgan_tf.training import checkpoints, loop, reporting, stopping, validation
+
+import test_steps
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return fixtures.prepared(tmp_path_factory.mktemp("data"), photos=4, size=(120, 144), crop=72)
+
+
+def tiny(**changes):
+    run = RunConfig(log_every=1, validate_every=2, validation_images=1, checkpoint_every=2)
+    return dataclasses.replace(test_steps.config(), run=run, **changes)
+
+
+def train(config, data, run_dir):
+    return loop.train(config, data_dir=data, run_dir=str(run_dir), devices=("cpu:0",))
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A run of 3 + 3 + 3 steps without a break."""
+    run_dir = tmp_path_factory.mktemp("run") / "whole"
+    assert train(tiny(), data, run_dir) == 0
+    return run_dir
+
+
+def weights(run_dir, step=9):
+    reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / f"ckpt-{step}"))
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name not in ("_CHECKPOINTABLE_OBJECT_GRAPH",) and "save_counter" not in name
+    }
+
+
+def test_run_folder_has_what_design_says(whole):
+    there = {path.name for path in whole.iterdir()}
+    assert {"config.json", "checkpoints", "summaries", "metrics.csv", "samples"} <= there
+    assert "curves.png" in there
+    record = json.loads((whole / "config.json").read_text())
+    assert record["environment"]["versions"]["tensorflow"] == tf.__version__
+    assert record["data"]["fingerprint"] and record["data"]["train_records"] > 0
+    assert record["config"]["stages"]["gan"]["adversarial_weight"] == 0.1
+    assert [path.name for path in (whole / "summaries").iterdir()] != []
+
+
+def test_metrics_have_every_step_and_stage(whole):
+    rows = reporting.read_metrics(str(whole))
+    assert [int(row["step"]) for row in rows] == list(range(1, 10))
+    assert [row["stage"] for row in rows] == ["pretrain"] * 3 + ["discriminator"] * 3 + ["gan"] * 3
+    assert rows[0]["content_mse"] and not rows[0]["discriminator_loss"]
+    assert rows[3]["discriminator_loss"] and not rows[3]["generator_loss"]
+    assert rows[8]["adversarial"] and rows[8]["real_accuracy"] and rows[8]["validation_psnr_y"]
+    assert [bool(row["validation_psnr_y"]) for row in rows] == [
+        step % 2 == 0 or step % 3 == 0 for step in range(1, 10)
+    ]
+
+
+def test_checkpoint_holds_everything(whole):
+    names = " ".join(weights(whole))
+    for part in ("step", "generator/", "discriminator/", "best"):
+        assert part in names
+    for optimizer in ("generator_optimizer", "discriminator_optimizer"):
+        assert optimizer in names
+    # Recent ones are bounded; every stage keeps its best.
+    recent = list((whole / "checkpoints").glob("ckpt-*.index"))
+    assert len(recent) == 3
+    for stage in ("pretrain", "discriminator", "gan"):
+        assert list((whole / "checkpoints" / f"best-{stage}").glob("ckpt-*.index"))
+
+
+def test_samples_are_three_panels_of_a_validation_image(whole):
+    picture = np.asarray(Image.open(whole / "samples" / "step-0000009.png"))
+    side = min(48, 120 // 4) * 4
+    assert picture.shape[1] == 3 * side + 2 * validation._GAP
+    first = np.asarray(Image.open(whole / "samples" / "step-0000002.png"))
+    # Bicubic and HR panels never change, SR does.
+    np.testing.assert_array_equal(picture[:, :side], first[:, :side])
+    np.testing.assert_array_equal(picture[:, -side:], first[:, -side:])
+    assert not np.array_equal(picture, first)
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 4, 6, 7])
+def test_a_stopped_run_ends_as_if_it_had_not(data, whole, tmp_path, monkeypatch, stop_at):
+    """Within stages and at both stage borders: weights, slots and metrics.csv equal to the bit."""
+    run_dir = tmp_path / "run"
+    real = loop._Run._after_step
+
+    def stopping_after(self, step, *arguments):
+        real(self, step, *arguments)
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(loop._Run, "_after_step", stopping_after)
+    assert train(tiny(), data, run_dir) == 130
+    monkeypatch.setattr(loop._Run, "_after_step", real)
+    assert checkpoints.latest_step(str(run_dir)) == stop_at
+    assert train(tiny(), data, run_dir) == 0
+    expected, got = weights(whole), weights(run_dir)
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
+    assert (run_dir / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+
+
+def test_a_finished_run_is_left_as_it_is(data, whole):
+    before = (whole / "metrics.csv").read_text()
+    assert train(tiny(), data, whole) == 0
+    assert (whole / "metrics.csv").read_text() == before
+
+
+def test_another_config_is_refused_with_the_fields(data, whole):
+    other = dataclasses.replace(tiny(), seed=2)
+    with pytest.raises(errors.InputError, match="seed: 1 -> 2"):
+        train(other, data, whole)
+    # How often it saves or logs may change.
+    config_lib.to_dict(tiny())
+    assert train(dataclasses.replace(tiny(), run=RunConfig(log_every=5)), data, whole) == 0
+
+
+def test_other_data_is_refused(whole, tmp_path):
+    other = fixtures.prepared(tmp_path / "other", photos=3, size=(120, 144), crop=72, seed=9)
+    with pytest.raises(errors.InputError, match="other content"):
+        train(tiny(), other, whole)
+
+
+def test_a_folder_of_something_else_is_refused(data, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("x")
+    with pytest.raises(errors.InputError, match="neither empty nor a run folder"):
+        train(tiny(), data, tmp_path / "letters")
+    assert (tmp_path / "letters" / "a.txt").read_text() == "x"
+
+
+def test_divergence_names_step_and_last_good_checkpoint(data, tmp_path, monkeypatch):
+    real = loop.steps.distributed_step
+
+    def exploding(strategy, train_state):
+        step = real(strategy, train_state)
+
+        def run(batch):
+            if int(train_state.step) == 3:
+                kernel = train_state.generator.trainable_variables[0]
+                kernel.assign(tf.fill(kernel.shape, float("nan")))
+            return step(batch)
+
+        return run
+
+    monkeypatch.setattr(loop.steps, "distributed_step", exploding)
+    stages = dataclasses.replace(
+        tiny().stages, pretrain=dataclasses.replace(tiny().stages.pretrain, steps=8)
+    )
+    with pytest.raises(errors.RunError, match=r"step 4\. .*ckpt-2"):
+        train(tiny(stages=stages), data, tmp_path / "run")
+    assert checkpoints.latest_step(str(tmp_path / "run")) == 2
+
+
+def test_load_generator_restores_last_best_and_step(whole):
+    last, config, step = run_folder.load_generator(str(whole))
+    assert step == 9 and config == tiny()
+    earlier, _, _ = run_folder.load_generator(str(whole), "8")
+    lr = tf.random.stateless_uniform([1, 5, 7, 3], [1, 2])
+    assert last(lr, training=False).shape == (1, 20, 28, 3)
+    assert not np.allclose(last(lr, training=False), earlier(lr, training=False))
+    _, _, best = run_folder.load_generator(str(whole), "best")
+    assert 7 <= best <= 9
+    with pytest.raises(errors.InputError, match="ckpt-9"):
+        run_folder.load_generator(str(whole), "5")
+    with pytest.raises(errors.InputError, match="not a run folder"):
+        run_folder.load_generator(str(whole / "samples"))
+
+
+def test_validation_scores_equal_a_direct_computation(data):
+    split = records.open_split(data, "validation")
+    run, _, _ = test_steps.make_state("pretrain"), None, None
+    validator = validation.Validator(split, tiny(), run.generator)
+    scores = validator.evaluate()
+    assert set(scores) == {"psnr_y", "ssim_y"}
+    assert 3 < scores["psnr_y"] < 40 and validator.bicubic_psnr > 10
+
+
+def test_stop_request_restores_handlers():
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping.StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        assert stop.signal == signal.SIGTERM and stop.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def _command(data, run_dir, *flags):
+    return [
+        sys.executable,
+        str(fixtures.ROOT / "scripts" / "train.py"),
+        "--recipe=quick",
+        f"--data={data}",
+        f"--run_dir={run_dir}",
+        "--crop_size=24",
+        "--batch_size=2",
+        "--generator_filters=4",
+        "--generator_blocks=1",
+        "--discriminator_filters=4",
+        "--validation_images=1",
+        "--log_every=1",
+        *flags,
+    ]
+
+
+def test_command_trains_and_says_what_to_do_next(data, tmp_path):
+    run_dir = tmp_path / "run"
+    flags = ["--pretrain_steps=2", "--discriminator_steps=1", "--gan_steps=1"]
+    done = subprocess.run(
+        _command(data, run_dir, *flags), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "srgan-export" in done.stderr
+    assert "cuda" not in done.stderr.lower()
+    assert (run_dir / "curves.png").exists()
+
+
+def test_command_stops_on_ctrl_c_and_saves(data, tmp_path):
+    run_dir = tmp_path / "run"
+    with subprocess.Popen(
+        _command(data, run_dir, "--pretrain_steps=100000"), stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.time() + 120
+        while len(reporting.read_metrics(str(run_dir))) < 3 and time.time() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, text = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    assert "Traceback" not in text
+    assert "the same command continues" in text
+    assert checkpoints.latest_step(str(run_dir)) >= 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--recipe=papper"], "did you mean 'paper'"),
+        (["--data="], "--data is needed"),
+        (["--generator=resnet"], "srresnet"),
+        (["--scale=5"], "scale must be one of"),
+        (["--devices=gpu:7"], "there are cpu:0"),
+        (["stray"], "Unexpected arguments"),
+    ],
+)
+def test_a_users_mistake_is_one_line(data, tmp_path, flags, words):
+    done = subprocess.run(
+        [*_command(data, tmp_path / "run"), *flags], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not pathlib.Path(tmp_path / "run").exists()

@@ -1,0 +1,182 @@
+"""serving/upscaler.py and pictures.py: from a model's folder and files to files."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import fixtures
+import numpy as np
+import pytest
+import test_export
+from PIL import Image
+
+from srgan_tf import bicubic, errors, images, run_folder
+from srgan_tf.serving import export, pictures
+from srgan_tf.serving.upscaler import Upscaler
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    made = test_export.make_run(tmp_path_factory.mktemp("upscaler") / "run")
+    export.export(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def upscaler(run_dir):
+    return Upscaler.load(run_dir)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder as users have them; `named` by what is special about each."""
+    photos = tmp_path / "in"
+    (photos / "sub").mkdir(parents=True)
+    colour = fixtures.photo_like(11, 14)
+    Image.fromarray(colour).save(photos / "colour.png")
+    Image.fromarray(colour[:9]).save(photos / "sub" / "colour.jpg")
+    Image.fromarray(colour[..., 0]).save(photos / "grey.png")
+    alpha = np.dstack([colour, np.arange(11 * 14, dtype=np.uint8).reshape(11, 14)])
+    Image.fromarray(alpha).save(photos / "alpha.png")
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    (photos / "notes.txt").write_text("no picture")
+    return photos
+
+
+def test_every_kind_of_folder_gives_the_same_picture(run_dir):
+    lr = fixtures.photo_like(12, 17)
+    generator, _, _ = run_folder.load_generator(run_dir)
+    unit = images.uint8_to_unit(lr[None])
+    own = images.signed_to_uint8(generator(unit, training=False))[0].numpy()
+    for path in (run_dir, f"{run_dir}/saved_model", f"{run_dir}/saved_model/7"):
+        loaded = Upscaler.load(path)
+        assert (loaded.scale, loaded.origin["step"]) == (2, 7)
+        np.testing.assert_allclose(loaded.upscale(lr).astype(int), own, atol=1)
+        tiled = Upscaler.load(path, tile_size=3).upscale(lr)
+        np.testing.assert_allclose(tiled.astype(int), own, atol=1)
+    older = Upscaler.load(run_dir, "3")
+    assert older.origin["step"] == 3
+    assert np.abs(older.upscale(lr).astype(int) - own).max() > 1
+
+
+def test_folders_that_are_no_model(run_dir, tmp_path):
+    with pytest.raises(errors.InputError, match="no folder"):
+        Upscaler.load(str(tmp_path / "missing"))
+    with pytest.raises(errors.InputError, match="neither a run folder"):
+        Upscaler.load(str(tmp_path))
+    with pytest.raises(errors.InputError, match="--checkpoint=best is for run folders"):
+        Upscaler.load(f"{run_dir}/saved_model", "best")
+    target = pathlib.Path(export.export(run_dir, output=str(tmp_path)))
+    (target / "saved_model.pb").write_bytes(b"broken")
+    with pytest.raises(errors.InputError, match="cannot be loaded"):
+        Upscaler.load(str(tmp_path))
+
+
+def test_wrong_pictures(upscaler):
+    with pytest.raises(ValueError, match="uint8"):
+        upscaler.upscale(np.zeros((4, 4, 3), np.float32))
+
+
+def test_a_folder_of_photos(upscaler, folder, tmp_path):
+    output = tmp_path / "out"
+    jobs = pictures.plan([str(folder)], str(output), scale=2, compare=True)
+    summary = pictures.run(jobs, upscaler)
+    assert (summary.done, summary.skipped, summary.other_files) == (4, 0, 1)
+    assert len(summary.failed) == 1
+    assert "broken.jpg: corrupt" in summary.failed[0]
+    assert "broken.jpg" in summary.text("out").splitlines()[-1]
+    written = sorted(str(p.relative_to(output)) for p in output.rglob("*") if p.is_file())
+    stems = ["alpha", "colour", "grey", "sub/colour"]
+    assert written == sorted(f"{s}_x2{c}.png" for s in stems for c in ("", "_compare"))
+
+    colour = Image.open(output / "colour_x2.png")
+    np.testing.assert_array_equal(colour, upscaler.upscale(fixtures.photo_like(11, 14)))
+    assert Image.open(output / "grey_x2.png").mode == "L"
+    alpha = Image.open(output / "alpha_x2.png")
+    source = np.asarray(Image.open(folder / "alpha.png"))
+    assert alpha.mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(alpha)[..., 3], bicubic.imresize(source[..., 3], 2))
+
+
+def test_an_interrupted_folder_continues(upscaler, folder, tmp_path):
+    output = tmp_path / "out"
+    (folder / "broken.jpg").unlink()
+    jobs = pictures.plan([str(folder)], str(output), scale=2, compare=True)
+    assert pictures.run(jobs, upscaler).done == 4
+    kept, lost = output / "grey_x2.png", output / "colour_x2_compare.png"
+    kept.write_bytes(b"the user's own")
+    lost.unlink()
+    summary = pictures.run(jobs, upscaler)
+    assert (summary.done, summary.skipped) == (1, 3)
+    assert lost.exists()
+    assert kept.read_bytes() == b"the user's own"
+    assert pictures.run(jobs, upscaler, overwrite=True).done == 4
+    assert Image.open(kept).size == (28, 22)
+
+
+def test_names_that_would_collide(folder, tmp_path):
+    Image.open(folder / "colour.png").save(folder / "colour.bmp")
+    jobs = pictures.plan([str(folder)], "out", scale=2)
+    targets = [job.target for job in jobs]
+    assert len(set(targets)) == len(targets)
+    assert {"out/colour_png_x2.png", "out/colour_bmp_x2.png"} <= set(targets)
+    other = tmp_path / "other" / "sub"
+    other.mkdir(parents=True)
+    Image.open(folder / "colour.png").save(other / "colour.jpg")
+    with pytest.raises(errors.InputError, match="both be written"):
+        pictures.plan([str(folder), str(tmp_path / "other")], "out", scale=2)
+
+
+@pytest.mark.parametrize("output", [".", "results"])
+def test_results_are_no_new_inputs(upscaler, folder, output):
+    target = str(folder / output)
+    for file_format in ("png", "jpeg"):  # The second run finds the first one's results.
+        jobs = pictures.plan([str(folder)], target, scale=2, compare=True, file_format=file_format)
+        assert pictures.run(jobs, upscaler).done == 4
+    assert not list(folder.rglob("*_x2_x2*"))
+
+
+def test_formats(folder):
+    def endings(file_format):
+        jobs = pictures.plan([str(folder)], "out", scale=2, file_format=file_format)
+        return {os.path.splitext(job.target)[1] for job in jobs}
+
+    assert endings("jpeg") == {".jpg"}
+    assert endings("webp") == {".webp"}
+    assert endings("same") == {".png", ".jpg"}
+    with pytest.raises(errors.InputError, match="Unknown format"):
+        endings("tga")
+
+
+def test_nothing_to_do(tmp_path):
+    with pytest.raises(errors.InputError, match="no pictures"):
+        pictures.plan([str(tmp_path)], "out", scale=2)
+
+
+def test_comparison_shows_both_at_equal_zoom():
+    lr = fixtures.photo_like(30, 40)
+    sr = bicubic.imresize(lr, 2)[::-1]
+    picture = pictures.comparison(lr, sr, 2)
+    strip = picture.shape[0] - 60
+    np.testing.assert_array_equal(picture[strip:, :80], sr[::-1])
+    np.testing.assert_array_equal(picture[strip:, -80:], sr)
+    caption = picture[:strip]
+    assert caption[:, :80].min() < 50  # Something is written on either side.
+    assert caption[:, -80:].min() < 50
+
+
+def test_command(run_dir, folder, tmp_path):
+    command = [sys.executable, str(fixtures.ROOT / "scripts" / "upscale.py"), f"--model={run_dir}"]
+    output = tmp_path / "out"
+    result = subprocess.run(
+        [*command, f"--output={output}", str(folder / "grey.png"), str(folder / "broken.jpg")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 1, result.stderr
+    assert result.stdout.splitlines()[0] == f"1 picture upscaled into {output}"
+    assert "broken.jpg: corrupt" in result.stdout
+    assert "Traceback" not in result.stderr
+    assert os.listdir(output) == ["grey_x2.png"]
