@@ -224,7 +224,8 @@ def _to_photo(image: Image.Image) -> Photo:
     grey = mode in ("1", "L", "LA", "La")
     transparent = image.has_transparency_data
     target = ("LA" if transparent else "L") if grey else ("RGBA" if transparent else "RGB")
-    return from_array(np.asarray(image.convert(target)))
+    # convert() copies even where there is nothing to convert.
+    return from_array(np.asarray(image if mode == target else image.convert(target)))
 
 
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:

@@ -1,7 +1,7 @@
 """Saves and restores the whole state: networks, optimizers, step, best so far.
 
-Recent checkpoints lie in RUN_DIR/checkpoints/ckpt-<step>; the best one of each stage, by
-validation PSNR, in RUN_DIR/checkpoints/best-<stage>/.
+Recent checkpoints lie in RUN_DIR/checkpoints/ckpt-<step>. The best generator of each stage, by
+validation PSNR, lies in RUN_DIR/checkpoints/best-<stage>/: to be exported, not to be continued.
 """
 
 import os
@@ -31,7 +31,8 @@ class Checkpoints:
         folder = os.path.join(run_dir, run_folder.CHECKPOINTS)
         self._recent = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=keep)
         best = run_folder.best_folder(run_dir, state.stage_name)
-        self._best = tf.train.CheckpointManager(checkpoint, best, max_to_keep=1)
+        generator = tf.train.Checkpoint(step=state.step, generator=state.generator)
+        self._best = tf.train.CheckpointManager(generator, best, max_to_keep=1)
 
     @property
     def last(self) -> str:
@@ -65,7 +66,7 @@ class Checkpoints:
         self._recent.save(checkpoint_number=step)
 
     def save_if_best(self, psnr: float) -> bool:
-        """Keeps the state as the stage's best when `psnr` (dB) is above what was reached."""
+        """Keeps the generator as the stage's best when `psnr` (dB) is above what was reached."""
         if not psnr > float(self._state.best.numpy()):
             return False
         self._state.best.assign(psnr)
