@@ -46,8 +46,8 @@ _EXTRAS = {
         f"tensorflow-serving-api{_OLD_RANGE}; {_OLD}",
         f"tensorflow-serving-api{_NEW_RANGE}; {_NEW}",
     ],
-    # ruff's layout changes between minor versions; older pips resolve three times as slowly.
-    "dev": ["pytest>=8", "ruff>=0.17,<0.18", "packaging>=24", "pip>=24.1"],
+    # ruff's layout changes between minor versions.
+    "dev": ["pytest>=8", "ruff>=0.17,<0.18", "packaging>=24"],
 }
 
 

@@ -92,10 +92,14 @@ install_repo() {
     need_space "$venv" "$NEEDED_MB"
     need_space "${TMPDIR:-/tmp}" "$SPARE_MB"
     say "installing srgan-tf${extra:+[$extra]} into $venv (the first time this downloads about 0.7 GB)"
-    (cd "$root" && "$venv/bin/python" -m pip install -q --disable-pip-version-check \
-        -e ".${extra:+[$extra]}") >"$log" 2>&1 || explain_pip_failure "$log"
+    # The pip that comes with older Pythons resolves slowly, and was seen to search without end.
+    pip_install "$venv" --upgrade pip >"$log" 2>&1 || explain_pip_failure "$log"
+    (cd "$root" && pip_install "$venv" -e ".${extra:+[$extra]}") >"$log" 2>&1 ||
+        explain_pip_failure "$log"
     printf '%s\n' "$wanted" >"$stamp"
 }
+
+pip_install() { "$1/bin/python" -m pip install -q --disable-pip-version-check "${@:2}"; }
 
 has_line() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
 

@@ -99,6 +99,6 @@ def _help(name: str, doc: str, module: str) -> str:
 def _describe(flag: flags.Flag) -> str:
     switch = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
     default = "" if flag.default is None else f" (default: {flag.default_as_str})"
-    return flags.text_wrap(f"{flag.help}{default}", length=96, indent=" " * 6, firstline_indent="").join(
-        [f"  {switch}\n      ", ""]
-    )
+    indent = " " * 6
+    text = flags.text_wrap(f"{flag.help}{default}", 96, indent=indent, firstline_indent=indent)
+    return f"  {switch}\n{text}"

@@ -39,7 +39,9 @@ class DataConfig:
     crops_per_image: int = _field(
         1, "Random crops taken from each decoded record; they go to as many successive batches."
     )
-    degradation: str = _field("bicubic", "How the LR image is made from the HR crop (a table name).")
+    degradation: str = _field(
+        "bicubic", "How the LR image is made from the HR crop (a table name)."
+    )
     flip: bool = _field(True, "Mirror crops at random, left to right.")
     rotate: bool = _field(True, "Turn crops at random by multiples of 90 degrees.")
     shuffle_window: int = _field(
@@ -81,7 +83,9 @@ class DiscriminatorConfig:
     dense_units: int = _field(1024, "Units of the dense layer before the logit; at least 1.")
 
     def __post_init__(self) -> None:
-        _require(self.filters >= 1, "discriminator_filters must be at least 1", filters=self.filters)
+        _require(
+            self.filters >= 1, "discriminator_filters must be at least 1", filters=self.filters
+        )
         _require(
             self.dense_units >= 1,
             "discriminator_dense_units must be at least 1",
@@ -152,7 +156,9 @@ class _Schedule:
     def __post_init__(self) -> None:
         _require(self.steps >= 0, "a stage's steps must not be negative", steps=self.steps)
         _require(
-            self.learning_rate > 0, "learning_rate must be positive", learning_rate=self.learning_rate
+            self.learning_rate > 0,
+            "learning_rate must be positive",
+            learning_rate=self.learning_rate,
         )
         _require(
             list(self.decay_at) == sorted(set(self.decay_at)) and all(s > 0 for s in self.decay_at),
@@ -199,7 +205,9 @@ class _AdversarialTerms:
                 **{name: value},
             )
         _require(
-            0 <= self.flip_labels <= 1, "flip_labels must be in [0, 1]", flip_labels=self.flip_labels
+            0 <= self.flip_labels <= 1,
+            "flip_labels must be in [0, 1]",
+            flip_labels=self.flip_labels,
         )
 
 

@@ -58,7 +58,7 @@ def signed_to_caffe(rgb: tf.Tensor) -> tf.Tensor:
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a scalar string (PNG, JPEG, GIF's first frame, BMP) to uint8 `[H, W, 3]`, in graph."""
+    """Decodes a scalar string (PNG, JPEG, BMP, GIF's first frame) to uint8 `[H, W, 3]`."""
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
     return image

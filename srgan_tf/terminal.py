@@ -45,5 +45,7 @@ def progress(
         mininterval=0.5 if live else _LOG_INTERVAL_SECONDS,
         maxinterval=10.0 if live else _LOG_INTERVAL_SECONDS,
         dynamic_ncols=live,
-        bar_format=None if live else "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+        bar_format=None
+        if live
+        else "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
     )

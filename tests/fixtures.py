@@ -1,4 +1,4 @@
-"""Shared by all tests: two logical CPUs before TensorFlow starts, small pictures, the data at hand."""
+"""Shared by all tests: two logical CPUs before TensorFlow starts, pictures, the data at hand."""
 
 import functools
 import os
@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -49,3 +50,18 @@ def strategy() -> tf.distribute.MirroredStrategy:
     return tf.distribute.MirroredStrategy(
         ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
     )
+
+
+def prepared(folder, *, photos: int, size: tuple[int, int], crop: int = 120, seed: int = 0) -> str:
+    """Writes pictures, has srgan-prepare's library convert them, returns the data set's folder."""
+    from data_prep import convert, settings, sources
+
+    pictures, output = pathlib.Path(folder) / "photos", pathlib.Path(folder) / "data"
+    pictures.mkdir(parents=True)
+    for number in range(photos):
+        picture = photo_like(*size, seed=100 * seed + number)
+        Image.fromarray(picture).save(pictures / f"{number}.png")
+    wanted = sources.from_files([str(pictures)], str(output))
+    chosen = settings.Settings(crop_size=crop, stride=24, shards=3, validation_percent=1)
+    convert.convert(chosen, wanted, str(output), workers=2, overwrite=False)
+    return str(output)

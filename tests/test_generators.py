@@ -101,3 +101,19 @@ def test_batch_normalization_is_the_packages_own():
 def test_unknown_generator_lists_the_choices():
     with pytest.raises(errors.InputError, match="generator 'srresnt'.*did you mean 'srresnet'"):
         generators.build(config.GeneratorConfig(name="srresnt"), scale=4)
+
+
+def test_lite_has_the_documented_number_of_parameters():
+    model = generators.lite(scale=4, filters=48, blocks=6)
+    conv48 = 48 * 48 * 9 + 48
+    # Head, two a block, trunk, and 48 -> 3 * 4**2 = 48 at the end.
+    assert model.count_params() == (3 * 48 * 9 + 48) + 6 * 2 * conv48 + conv48 + conv48 == 292_320
+
+
+def test_lite_without_detail_is_nearest_neighbour():
+    model = generators.lite(scale=3, filters=4, blocks=1)
+    tail = model.get_layer("tail_conv")
+    tail.set_weights([np.zeros_like(weight) for weight in tail.get_weights()])
+    lr = np.random.RandomState(1).uniform(size=[1, 4, 5, 3]).astype(np.float32)
+    expected = lr.repeat(3, axis=1).repeat(3, axis=2) * 2 - 1
+    np.testing.assert_allclose(model(lr, training=False), expected, atol=1e-6)

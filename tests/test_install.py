@@ -133,7 +133,11 @@ def clean_venv(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f"python{request.param}")
     made = run(found.stdout.strip(), "-m", "venv", folder / "venv")
     assert made.returncode == 0, made.stderr
-    yield request.param, folder / "venv" / "bin" / "python", copy_of_the_repo(folder)
+    python = folder / "venv" / "bin" / "python"
+    # As scripts/setup_env.sh does: the bundled pip may search without end.
+    upgraded = run(python, "-m", "pip", "install", "-q", "--upgrade", "pip")
+    assert upgraded.returncode == 0, upgraded.stderr
+    yield request.param, python, copy_of_the_repo(folder)
     shutil.rmtree(folder)  # 2.5 GB after the installation.
 
 

@@ -67,7 +67,9 @@ def test_global_tensorflow_seed_changes_nothing(train):
 
 def test_another_seed_gives_other_batches(train):
     config = _config()
-    assert not np.array_equal(_batches(train, config, 1)[0][1], _batches(train, config, 1, seed=4)[0][1])
+    assert not np.array_equal(
+        _batches(train, config, 1)[0][1], _batches(train, config, 1, seed=4)[0][1]
+    )
 
 
 def test_epochs_hold_every_record_once_in_another_order(train):

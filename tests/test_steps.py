@@ -33,7 +33,9 @@ def config(learning_rate=0.05):
         stages=StagesConfig(
             pretrain=PretrainStage(steps=3, learning_rate=learning_rate, **content),
             discriminator=DiscriminatorStage(steps=3, learning_rate=learning_rate, **labels),
-            gan=GanStage(steps=3, learning_rate=learning_rate, adversarial_weight=0.1, **labels, **content),
+            gan=GanStage(
+                steps=3, learning_rate=learning_rate, adversarial_weight=0.1, **labels, **content
+            ),
         ),
     )
 

@@ -13,6 +13,7 @@ import fixtures
 import numpy as np
 import pytest
 import tensorflow as tf
+import test_steps
 from PIL import Image
 
 from srgan_tf import config as config_lib
@@ -20,8 +21,6 @@ from srgan_tf import errors, run_folder
 from srgan_tf.config import RunConfig
 from srgan_tf.data import records
 from srgan_tf.training import checkpoints, loop, reporting, stopping, validation
-
-import test_steps
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from srgan_tf import images
+
 # PyTorch's default of 0.1, in Keras' terms; the usual SRGAN implementations train with it. Keras'
 # own default of 0.99 needs some 500 steps before the statistics forget their initial values.
 _BN_MOMENTUM = 0.9
@@ -49,6 +51,19 @@ class PixelShuffle(tf.keras.layers.Layer):
     def get_config(self):
         """Returns the constructor's arguments."""
         return {**super().get_config(), "scale": self.scale}
+
+
+@tf.keras.utils.register_keras_serializable("srgan_tf")
+class UnitToSigned(tf.keras.layers.Layer):
+    """Maps [0, 1] to [-1, 1], for generators that work in the range of their input."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns `inputs` in the range of HR images."""
+        return images.unit_to_signed(inputs)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape as it is."""
+        return input_shape
 
 
 @tf.keras.utils.register_keras_serializable("srgan_tf")
@@ -111,6 +126,8 @@ _POINTWISE = (
     tf.keras.layers.ReLU,
     tf.keras.layers.Activation,
     tf.keras.layers.Add,
+    tf.keras.layers.Concatenate,
+    UnitToSigned,
 )
 
 

@@ -86,6 +86,6 @@ def diverged(step: int, what: str, last: str) -> errors.RunError:
     """Returns the error of a run whose numbers are no longer finite."""
     return errors.RunError(
         f"Training diverged: {what} is not finite at step {step}. The last good checkpoint is "
-        f"{last}; lower the learning rate (--pretrain_learning_rate, --gan_learning_rate) and start "
-        "with a new --run_dir."
+        f"{last}; lower the learning rate (--pretrain_learning_rate, --gan_learning_rate) and "
+        "start with a new --run_dir."
     )

@@ -76,9 +76,7 @@ class Progress:
 
     def __init__(self, total: int, start_step: int):
         """Args: updates over all stages, and how many of them are done."""
-        self._bar = terminal.progress(
-            total=total, desc="training", unit="step", initial=start_step
-        )
+        self._bar = terminal.progress(total=total, desc="training", unit="step", initial=start_step)
 
     def __enter__(self) -> "Progress":
         return self
@@ -89,7 +87,7 @@ class Progress:
     def advance(self, stage: str, scalars: dict[str, float] | None) -> None:
         """Counts a step; `scalars` are shown when they were looked at."""
         if scalars:
-            shown = {name: f"{value:.4g}" for name, value in scalars.items() if "accuracy" not in name}
+            shown = {name: f"{value:.4g}" for name, value in scalars.items()}
             self._bar.set_description_str(stage, refresh=False)
             self._bar.set_postfix(shown, refresh=False)
         self._bar.update(1)

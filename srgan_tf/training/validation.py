@@ -92,6 +92,6 @@ def write_png(path: str, picture: np.ndarray) -> None:
 def _join(pictures: list[np.ndarray], axis: int) -> np.ndarray:
     shape = list(pictures[0].shape)
     shape[axis] = _GAP
-    gap = np.full(shape, 255, np.uint8)
+    gap = np.full(shape, np.iinfo(np.uint8).max, np.uint8)
     parts = [part for picture in pictures for part in (gap, picture)][1:]
     return np.concatenate(parts, axis=axis)
