@@ -46,7 +46,9 @@ def import_tensorflow() -> None:
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        importlib.import_module("tensorflow")
+        tensorflow = importlib.import_module("tensorflow")
+        # Its Python side announces every strategy and every saved function.
+        tensorflow.get_logger().setLevel("WARNING")
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -172,7 +172,8 @@ def open_split(data_dir: str, split: str) -> Split:
     shards = manifest["splits"].get(split)
     if not shards:
         raise errors.InputError(
-            f"the data set in {data_dir} has no {split} records; it has {list(manifest['splits'])}"
+            f"the data set in {data_dir} has no {split} records, only {list(manifest['splits'])}; "
+            "prepare it with two photos or more and a --validation_percent above 0"
         )
     problem = damage(data_dir, manifest, [split])
     if problem:

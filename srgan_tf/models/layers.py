@@ -85,9 +85,21 @@ class BatchNorm(tf.keras.layers.BatchNormalization):
         self._momentum = value
 
 
-def batch_norm(name: str) -> BatchNorm:
-    """Returns batch normalization over the global batch, that is, over all replicas together."""
-    return BatchNorm(momentum=_BN_MOMENTUM, epsilon=_BN_EPSILON, synchronized=True, name=name)
+def batch_norm(name: str, *, gamma: float = 1.0) -> BatchNorm:
+    """Returns batch normalization over the global batch, that is, over all replicas together.
+
+    Args:
+        name: the layer's name.
+        gamma: what its scale starts from. 0 where a residual branch ends: the block then starts as
+            the identity (Goyal et al. 2017, arXiv 1706.02677, section 5.1).
+    """
+    return BatchNorm(
+        momentum=_BN_MOMENTUM,
+        epsilon=_BN_EPSILON,
+        gamma_initializer=tf.keras.initializers.Constant(gamma),
+        synchronized=True,
+        name=name,
+    )
 
 
 def prelu(name: str) -> tf.keras.layers.PReLU:

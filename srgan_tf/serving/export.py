@@ -100,7 +100,6 @@ def write(generator: tf.keras.Model, target: str, provenance: dict[str, Any]) ->
     finally:
         _remove(temporary)
     _remove(replaced)
-    logging.info("Exported to %s", target)
 
 
 def read_provenance(directory: str) -> dict[str, Any]:
