@@ -8,6 +8,7 @@ otherwise. Field help names the range; `__post_init__` enforces it.
 
 import dataclasses
 import json
+import math
 import typing
 from typing import Any
 
@@ -40,7 +41,8 @@ class DataConfig:
         1, "Random crops taken from each decoded record; they go to as many successive batches."
     )
     degradation: str = _field(
-        "bicubic", "How the LR image is made from the HR crop (a table name)."
+        "bicubic",
+        "How the LR image is made from the HR crop (a wrong name lists all).",
     )
     flip: bool = _field(True, "Mirror crops at random, left to right.")
     rotate: bool = _field(True, "Turn crops at random by multiples of 90 degrees.")
@@ -65,7 +67,7 @@ class DataConfig:
 class GeneratorConfig:
     """The generator's architecture; 64 filters and 16 blocks are the paper's (section 2.1.1)."""
 
-    name: str = _field("srresnet", "Generator architecture (a table name).")
+    name: str = _field("srresnet", "Generator architecture (a wrong name lists all).")
     filters: int = _field(64, "Channels of the residual trunk; at least 1.")
     blocks: int = _field(16, "Residual blocks; at least 1.")
 
@@ -78,7 +80,7 @@ class GeneratorConfig:
 class DiscriminatorConfig:
     """The discriminator's architecture (paper, figure 4): 64 to 512 filters, dense 1024, 1."""
 
-    name: str = _field("srgan", "Discriminator architecture (a table name).")
+    name: str = _field("srgan", "Discriminator architecture (a wrong name lists all).")
     filters: int = _field(64, "Channels of the first convolution; doubled three times.")
     dense_units: int = _field(1024, "Units of the dense layer before the logit; at least 1.")
 
@@ -130,7 +132,7 @@ class VggConfig:
 class OptimizerConfig:
     """The optimizer of both networks; each stage starts a new one."""
 
-    name: str = _field("adam", "Optimizer (a table name).")
+    name: str = _field("adam", "Optimizer (a wrong name lists all).")
     beta_1: float = _field(0.9, "Adam's first-moment decay (paper: 0.9); in [0, 1).")
     beta_2: float = _field(0.999, "Adam's second-moment decay; in [0, 1).")
     epsilon: float = _field(1e-8, "Adam's denominator constant; positive.")
@@ -180,12 +182,20 @@ class _GeneratorTerms:
     )
     tv_weight: float = _field(0.0, "Weight of the total variation; 0 leaves it out.")
 
+    def _check_weights(self, **others: float) -> None:
+        names = [name for name, _ in self.content]
+        _require(len(set(names)) == len(names), "content names a loss twice", content=self.content)
+        for name, weight in {**dict(self.content), "tv_weight": self.tv_weight, **others}.items():
+            _require(
+                0 <= weight < math.inf, "weights must be finite and not negative", **{name: weight}
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class _AdversarialTerms:
     """The adversarial pair and the labels that the discriminator is given."""
 
-    adversarial: str = _field("vanilla", "Adversarial pair (a table name).")
+    adversarial: str = _field("vanilla", "Adversarial pair (a wrong name lists all).")
     real_labels: tuple[float, float] = _field(
         (1.0, 1.0), "Labels of HR images are drawn uniformly from this range."
     )
@@ -215,6 +225,10 @@ class _AdversarialTerms:
 class PretrainStage(_GeneratorTerms, _Schedule):
     """Generator alone (the paper's SRResNet)."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_weights()
+
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorStage(_AdversarialTerms, _Schedule):
@@ -234,6 +248,7 @@ class GanStage(_GeneratorTerms, _AdversarialTerms, _Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_labels()
+        self._check_weights(adversarial_weight=self.adversarial_weight)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,6 +296,7 @@ class TrainConfig:
     run: RunConfig = RunConfig()
 
     def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**32, "seed must be in 0 to 2**32 - 1", seed=self.seed)
         _require(
             bool(self.stages.active()),
             "at least one stage must have steps",
@@ -303,7 +319,7 @@ class TrainConfig:
     def vgg_layers(self) -> tuple[str, ...]:
         """The VGG layers that the content losses of all stages ask for, each once."""
         stages = (self.stages.pretrain, self.stages.gan)
-        used = [s.vgg_layer for s in stages if s.steps and "vgg" in dict(s.content)]
+        used = [s.vgg_layer for s in stages if s.steps and dict(s.content).get("vgg")]
         return tuple(dict.fromkeys(used))
 
 

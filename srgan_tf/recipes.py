@@ -29,8 +29,10 @@ def paper() -> TrainConfig:
 
     MSE pre-training of 10^6 updates at 1e-4; then 10^5 updates at 1e-4 and 10^5 at 1e-5 with VGG19
     conv5_4 content (after the activation, scaled by 1/12.75) and 1e-3 times the adversarial loss.
-    Differs: flips and turns of the crops (the paper names none), and the squared feature distance
-    is averaged over the channels too (`--vgg_normalization=pixel` is equation 5 to the letter).
+    Differs: flips and turns of the crops (the paper names none); the squared feature distance is
+    averaged over the channels too (`--vgg_normalization=pixel` is equation 5 to the letter);
+    residual branches start at zero, PReLU slopes at 0.25, batch normalization's momentum is 0.9
+    (the paper names none of these).
     """
     return TrainConfig(
         recipe="paper",

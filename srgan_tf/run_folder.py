@@ -1,7 +1,7 @@
 """A training run's folder: where its parts lie, its config.json, and its generator.
 
-`config.json` is written once by the trainer; export, evaluation and upscaling read everything that
-they need from it, so a checkpoint can never be rebuilt with other hyper-parameters.
+`config.json` is written by the trainer when the run begins; export, evaluation and upscaling read
+everything that they need from it, so a checkpoint is never rebuilt with other hyper-parameters.
 """
 
 import json
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import srgan_tf
 from srgan_tf import config as config_lib
-from srgan_tf import errors
+from srgan_tf import errors, files
 from srgan_tf.config import TrainConfig
 from srgan_tf.models import generators
 
@@ -71,14 +71,36 @@ def find_checkpoint(run_dir: str, which: str = "last") -> str:
     else:
         raise errors.InputError(f"--checkpoint must be last, best or a step, not {which!r}.")
     if not found:
-        steps = sorted(
-            os.path.basename(path)[: -len(".index")]
-            for path in tf.io.gfile.glob(os.path.join(folder, "ckpt-*.index"))
-        )
-        raise errors.InputError(
-            f"{run_dir} has no checkpoint {which!r}; there are: {', '.join(steps) or 'none yet'}."
-        )
+        there = ", ".join(checkpoint_names(run_dir)) or "none yet"
+        raise errors.InputError(f"{run_dir} has no checkpoint {which!r}; there are: {there}.")
     return found
+
+
+def checkpoint_names(run_dir: str) -> list[str]:
+    """Returns the names of the recent checkpoints that are there, the oldest first."""
+    paths = tf.io.gfile.glob(os.path.join(run_dir, CHECKPOINTS, "ckpt-*.index"))
+    names = [os.path.basename(path).removesuffix(".index") for path in paths]
+    return sorted(names, key=lambda name: int(name.removeprefix("ckpt-")))
+
+
+def check_keras(run_dir: str, record: dict[str, Any]) -> None:
+    """Refuses a run of the other Keras: its checkpoints name the same weights differently.
+
+    Raises:
+        errors.InputError: the run was trained under another major version of Keras.
+    """
+    trained = record.get("environment", {}).get("versions", {}).get("keras") or tf.keras.__version__
+    if trained.split(".")[0] != tf.keras.__version__.split(".")[0]:
+        raise errors.InputError(
+            f"{run_dir} was trained under Keras {trained}, this is Keras {tf.keras.__version__}: "
+            "use the Python that it was trained with, or export it there (srgan-export); a "
+            "SavedModel works under both."
+        )
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an exception's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def best_folder(run_dir: str, stage: str) -> str:
@@ -99,25 +121,24 @@ def load_generator(run_dir: str, which: str = "last") -> tuple[tf.keras.Model, T
     Raises:
         errors.InputError: no run folder, no such checkpoint, or one that does not fit.
     """
-    config, _ = read_config(run_dir)
+    config, record = read_config(run_dir)
+    check_keras(run_dir, record)
     prefix = find_checkpoint(run_dir, which)
     generator = generators.build(config.generator, config.data.scale)
     step = tf.Variable(0, dtype=tf.int64)
     try:
         status = tf.train.Checkpoint(generator=generator, step=step).restore(prefix)
-        status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise errors.InputError(f"Checkpoint {prefix} cannot be restored: {reason}") from error
+        status.expect_partial().assert_existing_objects_matched()
+    except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
+        raise errors.InputError(
+            f"Checkpoint {prefix} cannot be restored: {first_line(error)}"
+        ) from error
     return generator, config, int(step.numpy())
 
 
 def write_text(path: str, text: str) -> None:
     """Writes a file atomically: whole or not at all."""
-    temporary = path + ".tmp"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    files.write_atomically(path, [text.encode()])
 
 
 def _best_checkpoint(run_dir: str) -> str | None:

@@ -65,3 +65,15 @@ def prepared(folder, *, photos: int, size: tuple[int, int], crop: int = 120, see
     chosen = settings.Settings(crop_size=crop, stride=24, shards=3, validation_percent=1)
     convert.convert(chosen, wanted, str(output), workers=2, overwrite=False)
     return str(output)
+
+
+def awaken(model: tf.keras.Model, seed: int = 0) -> tf.keras.Model:
+    """Gives every scale of batch normalization a random value and returns the model.
+
+    Residual branches start at zero, so that a fresh network's output hides what its blocks do.
+    """
+    random = np.random.RandomState(seed)
+    for layer in model.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
+    return model

@@ -19,7 +19,8 @@ SIZES = ((5, 9), (8, 7))
 
 def _generator(name: str, scale: int = 2, seed: int = 1) -> tf.keras.Model:
     tf.keras.utils.set_random_seed(seed)
-    return generators.build(config.GeneratorConfig(name=name, filters=4, blocks=1), scale)
+    made = generators.build(config.GeneratorConfig(name=name, filters=4, blocks=1), scale)
+    return fixtures.awaken(made, seed)
 
 
 def _discriminator(name: str, seed: int = 1) -> tf.keras.Model:
@@ -101,6 +102,8 @@ def test_every_weight_gets_a_gradient(make, inputs):
     ):
         assert gradient is not None, variable.name
         assert np.isfinite(gradient).all(), variable.name
+        if variable.name.split("/")[-1].startswith("kernel"):
+            assert np.abs(gradient).max() > 0, variable.name
 
 
 @NETWORKS

@@ -145,7 +145,7 @@ def test_receptive_radius_of_the_papers_generator(scale, radius):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_receptive_radius_bounds_what_a_pixel_changes_and_is_tight(scale):
-    model = generators.srresnet(scale=scale, filters=4, blocks=1)
+    model = fixtures.awaken(generators.srresnet(scale=scale, filters=4, blocks=1))
     # 4 + 2 + 1 + 1 + 2 = 10, 4 + 2 + 1 + 1 + 4/3 = 9.33, 4 + 2 + 1 + 1 + 1/2 + 1 = 9.5.
     radius = layers.receptive_radius(model, scale)
     assert radius == 10

@@ -56,6 +56,7 @@ def batch(number=0, size=4):
 def make_state(stage, strategy=None, learning_rate=0.05):
     with (strategy or tf.distribute.get_strategy()).scope():
         made = state.build(config(learning_rate))
+        fixtures.awaken(made.generator)
         made.enter_stage(stage)
     return made
 

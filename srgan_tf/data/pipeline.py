@@ -22,8 +22,8 @@ from srgan_tf.data import augmentations, degradations, records
 
 # Shards read at once. More give more variety within a window; each holds a file open.
 _INTERLEAVE = 16
-# What the seed of an epoch is used for; folded in, so that no two uses share a stream.
-_SHARDS, _WINDOW, _CROP, _DEGRADATION = range(4)
+# What a seed is used for; folded in first, so that no two uses share a stream.
+_EPOCH, _RECORD, _SHARDS, _WINDOW, _CROP, _DEGRADATION = range(6)
 
 
 class Pair(NamedTuple):
@@ -41,14 +41,13 @@ def training_dataset(
     Raises:
         errors.InputError: the records are smaller than the crop, or the degradation is unknown.
     """
-    _check_sizes(split, config)
-    registry.lookup(degradations.DEGRADATIONS, config.degradation, "degradation")
+    check(split, config)
     group, first_crop = divmod(start_step, config.crops_per_image)
     stream = _record_stream(split, config, seed=seed, start=group * config.batch_size)
 
     def pairs(index: tf.Tensor, serialized: tf.Tensor) -> Pair:
         hr = records.decode(serialized, split.encoding)
-        return _crops(hr, config, seed=tf.stack([tf.constant(seed, tf.int64), index]))
+        return _crops(hr, config, seed=_fold(_fold(_root(seed), _RECORD), index))
 
     dataset = stream.map(pairs, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(config.batch_size, drop_remainder=True)
@@ -78,7 +77,9 @@ def degrade(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> tf.Tensor:
     return images.quantize(function(hr, scale=config.scale, seed=seed))
 
 
-def _check_sizes(split: records.Split, config: DataConfig) -> None:
+def check(split: records.Split, config: DataConfig) -> None:
+    """Raises `errors.InputError` if `config` does not fit the records or names no degradation."""
+    registry.lookup(degradations.DEGRADATIONS, config.degradation, "degradation")
     if split.crop_size < config.crop_size:
         raise errors.InputError(
             f"Crops of {config.crop_size} px do not fit into the {split.crop_size} px records of "
@@ -95,7 +96,7 @@ def _record_stream(
     files = tf.constant(split.files)
 
     def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-        epoch_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+        epoch_seed = _fold(_fold(_root(seed), _EPOCH), epoch)
         skip = tf.where(epoch == first_epoch, tf.constant(offset, tf.int64), 0)
         order = tf.random.experimental.stateless_shuffle(files, _fold(epoch_seed, _SHARDS))
         shards = tf.data.Dataset.from_tensor_slices(order)
@@ -156,6 +157,10 @@ def _crop(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
 def _cut(image: tf.Tensor, place: tf.Tensor, size: int) -> tf.Tensor:
     cut = image[place[0] : place[0] + size, place[1] : place[1] + size]
     return tf.ensure_shape(cut, [size, size, 3])
+
+
+def _root(seed: int) -> tf.Tensor:
+    return tf.constant([0, seed], tf.int64)
 
 
 def _fold(seed: tf.Tensor, data: tf.Tensor | int) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """Adversarial pairs: what each network minimizes, per image `[B]`, on logits `[B, 1]`.
 
-Both functions of a pair get the logits of real (HR) and of fake (SR) images, whether they need both
-or not, so that relativistic pairs fit the same signature. Add one: two functions here and a line in
+Both functions of a pair take the logits of real (HR) and of fake (SR) images. The generator's step
+passes None as `real`: none of the pairs here needs it. Add one: two functions here and a line in
 `ADVERSARIAL`.
 """
 

@@ -14,11 +14,30 @@ from srgan_tf.training.state import TrainState
 
 
 def latest_step(run_dir: str) -> int:
-    """Returns the step of the newest checkpoint, 0 when there is none."""
-    prefix = tf.train.latest_checkpoint(os.path.join(run_dir, run_folder.CHECKPOINTS))
+    """Returns the step of the newest checkpoint, 0 when there is none.
+
+    Raises:
+        errors.InputError: there are checkpoints, but the newest cannot be told or read: starting
+            from step 0 would overwrite them.
+    """
+    folder = os.path.join(run_dir, run_folder.CHECKPOINTS)
+    there = run_folder.checkpoint_names(run_dir)
+    prefix = tf.train.latest_checkpoint(folder)
     if not prefix:
+        if there:
+            raise errors.InputError(
+                f"{folder} holds {', '.join(there)}, but not the file `checkpoint` that names the "
+                "newest (or the newest itself); copy the folder again, whole."
+            )
         return 0
-    return int(tf.train.load_variable(prefix, "step/.ATTRIBUTES/VARIABLE_VALUE"))
+    try:
+        return int(tf.train.load_variable(prefix, "step/.ATTRIBUTES/VARIABLE_VALUE"))
+    except (tf.errors.OpError, IndexError, ValueError) as error:
+        raise errors.InputError(
+            f"The newest checkpoint {prefix} cannot be read ({run_folder.first_line(error)}); "
+            f"there are {', '.join(there)}. To go back to an older one, name it in "
+            f"{os.path.join(folder, 'checkpoint')}."
+        ) from error
 
 
 class Checkpoints:
@@ -49,9 +68,10 @@ class Checkpoints:
         try:
             # Restoring is silent about what it leaves out; assert_consumed is not.
             self._recent.checkpoint.restore(prefix).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise errors.InputError(f"Checkpoint {prefix} cannot be restored: {reason}") from error
+        except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
+            raise errors.InputError(
+                f"Checkpoint {prefix} cannot be restored: {run_folder.first_line(error)}"
+            ) from error
 
     def save(self) -> None:
         """Saves the state under its step, unless that is saved already.

@@ -59,10 +59,13 @@ def train(
             f"batch_size must divide by the {strategy.num_replicas_in_sync} devices: "
             f"batch_size={config.data.batch_size}."
         )
+    # Everything that can be wrong is found before the run folder is made.
+    pipeline.check(train_split, config.data)
     with strategy.scope():
         train_state = state.build(config)
-    _open_run_folder(run_dir, config, train_split, validation_split, devices)
-    run = _Run(config, run_dir, strategy, train_state, train_split, validation_split)
+    validator = validation.Validator(validation_split, config, train_state.generator)
+    _open_run_folder(run_dir, config, train_split, validation_split)
+    run = _Run(config, run_dir, strategy, train_state, train_split, validator)
     with stopping.StopRequest() as stop:
         return run.run(stop)
 
@@ -79,12 +82,11 @@ def spans(config: TrainConfig) -> list[_Span]:
 class _Run:
     """The parts of a run that its stages share."""
 
-    def __init__(self, config, run_dir, strategy, train_state, train_split, validation_split):
+    def __init__(self, config, run_dir, strategy, train_state, train_split, validator):
         self._config, self._run_dir = config, run_dir
         self._strategy, self._state = strategy, train_state
-        self._train_split = train_split
+        self._train_split, self._validator = train_split, validator
         self._start = checkpoints_lib.latest_step(run_dir)
-        self._validator = validation.Validator(validation_split, config, train_state.generator)
         self._metrics = reporting.MetricsFile(run_dir, config, self._start)
         self._summaries = reporting.Summaries(run_dir)
 
@@ -139,7 +141,8 @@ class _Run:
         """Logs, validates and saves when it is time, or at the end of the stage."""
         every, ends = self._config.run, step == span.last
         logged = ends or step % every.log_every == 0
-        validated = ends or step % every.validate_every == 0
+        # A stage that leaves the generator alone has nothing to validate.
+        validated = bool(self._state.objective) and (ends or step % every.validate_every == 0)
         saved = ends or step % every.checkpoint_every == 0
         if not (logged or validated or saved):
             progress.advance(span.name, None)
@@ -199,7 +202,7 @@ class _Run:
         return 0
 
 
-def _open_run_folder(run_dir, config, train_split, validation_split, devices) -> None:
+def _open_run_folder(run_dir, config, train_split, validation_split) -> None:
     """Writes config.json, or refuses a folder that holds another run."""
     data = {
         "dir": train_split.data_dir,
@@ -207,20 +210,33 @@ def _open_run_folder(run_dir, config, train_split, validation_split, devices) ->
         "train_records": train_split.num_records,
         "validation_records": validation_split.num_records,
     }
-    if run_folder.is_run_folder(run_dir):
+    session = environment.describe()
+    first, sessions = session, []
+    # A run that never got to its first checkpoint may be started anew with other flags.
+    if run_folder.is_run_folder(run_dir) and run_folder.checkpoint_names(run_dir):
         old, record = run_folder.read_config(run_dir)
-        changed = config_lib.differences(old, config, ignore=("run.", "recipe"))
-        if record["data"]["fingerprint"] != data["fingerprint"]:
-            changed.append(f"data set: {record['data']['dir']} -> {data['dir']} (other content)")
-        if changed:
-            raise errors.InputError(
-                f"{run_dir} holds a run with another configuration ({'; '.join(changed)}); "
-                "use the same flags, or another --run_dir."
-            )
-    elif tf.io.gfile.exists(run_dir) and tf.io.gfile.listdir(run_dir):
+        _require_same_run(run_dir, record, old, config, data)
+        first, sessions = record["environment"], record.get("sessions", [])
+    elif (
+        tf.io.gfile.exists(run_dir)
+        and tf.io.gfile.listdir(run_dir)
+        and not run_folder.is_run_folder(run_dir)
+    ):
         raise errors.InputError(
             f"{run_dir} is neither empty nor a run folder; name another --run_dir."
         )
     tf.io.gfile.makedirs(run_dir)
-    facts = environment.describe()
-    run_folder.write_config(run_dir, config, data=data, environment=facts | {"devices": devices})
+    facts = {"data": data, "environment": first, "sessions": [*sessions, session]}
+    run_folder.write_config(run_dir, config, **facts)
+
+
+def _require_same_run(run_dir, record, old, config, data) -> None:
+    run_folder.check_keras(run_dir, record)
+    changed = config_lib.differences(old, config, ignore=("run.", "recipe"))
+    if record["data"]["fingerprint"] != data["fingerprint"]:
+        changed.append(f"data set: {record['data']['dir']} -> {data['dir']} (other content)")
+    if changed:
+        raise errors.InputError(
+            f"{run_dir} holds a run with another configuration ({'; '.join(changed)}); "
+            "use the same flags, or another --run_dir."
+        )

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from srgan_tf import terminal
+from srgan_tf import run_folder, terminal
 from srgan_tf.config import TrainConfig
 
 METRICS = "metrics.csv"
@@ -44,10 +44,8 @@ class MetricsFile:
         self._path = os.path.join(run_dir, METRICS)
         self._columns = columns(config)
         kept = [row for row in read_metrics(run_dir) if int(row["step"]) <= start_step]
-        with tf.io.gfile.GFile(self._path, "w") as file:
-            file.write(self._format(dict(zip(self._columns, self._columns, strict=True))))
-            for row in kept:
-                file.write(self._format(row))
+        header = dict(zip(self._columns, self._columns, strict=True))
+        run_folder.write_text(self._path, "".join(map(self._format, [header, *kept])))
 
     def append(self, row: dict[str, object]) -> None:
         """Adds a row; floats are written so that they read back as the same numbers."""

@@ -51,7 +51,9 @@ class TrainState:
             "discriminator": self.discriminator,
             "discriminator_optimizer": self.discriminator_optimizer,
         }
-        return tf.train.Checkpoint(**{name: part for name, part in parts.items() if part})
+        return tf.train.Checkpoint(
+            **{name: part for name, part in parts.items() if part is not None}
+        )
 
     def enter_stage(self, name: str) -> None:
         """Starts stage `name`: new optimizers (their schedules count from 0) and its losses.
@@ -66,14 +68,28 @@ class TrainState:
             self.discriminator_optimizer = optimizers.build(
                 self.config.optimizer, self.stage, self.discriminator
             )
-        self.objective = self.pair = None
-        if hasattr(self.stage, "content"):
-            self.objective = objective_lib.GeneratorObjective(self.stage, self.config.vgg, self.vgg)
-        if hasattr(self.stage, "adversarial"):
-            self.pair = registry.lookup(
-                adversarial.ADVERSARIAL, self.stage.adversarial, "adversarial pair"
-            )
+        self.objective, self.pair = self._losses(self.stage)
         self.best.assign(-1.0)
+
+    def check_stages(self) -> None:
+        """Resolves every name of every stage now, not after days when the stage begins.
+
+        Raises:
+            errors.InputError: an unknown loss, adversarial pair or optimizer.
+        """
+        registry.lookup(optimizers.OPTIMIZERS, self.config.optimizer.name, "optimizer")
+        for _, stage in self.config.stages.active():
+            self._losses(stage)
+
+    def _losses(
+        self, stage: Any
+    ) -> tuple[objective_lib.GeneratorObjective | None, adversarial.AdversarialPair | None]:
+        objective = pair = None
+        if hasattr(stage, "content"):
+            objective = objective_lib.GeneratorObjective(stage, self.config.vgg, self.vgg)
+        if hasattr(stage, "adversarial"):
+            pair = registry.lookup(adversarial.ADVERSARIAL, stage.adversarial, "adversarial pair")
+        return objective, pair
 
 
 def build(config: TrainConfig) -> TrainState:
@@ -84,7 +100,7 @@ def build(config: TrainConfig) -> TrainState:
     if config.adversarial:
         discriminator = discriminators.build(config.discriminator, config.data.crop_size)
     layers = config.vgg_layers
-    return TrainState(
+    made = TrainState(
         config=config,
         step=_counter(0),
         best=_counter(-1.0),
@@ -93,6 +109,8 @@ def build(config: TrainConfig) -> TrainState:
         discriminator=discriminator,
         vgg=vgg.feature_model(config.vgg, layers) if layers else None,
     )
+    made.check_stages()
+    return made
 
 
 def _counter(value: int | float) -> tf.Variable:

@@ -16,6 +16,8 @@ def make_strategy(devices: tuple[str, ...] = ()) -> tf.distribute.MirroredStrate
     """
     there = [device.name.removeprefix("/device:").lower() for device in _logical_devices()]
     chosen = [name.strip().lower().removeprefix("/") for name in devices]
+    if len(set(chosen)) < len(chosen):
+        raise errors.InputError(f"A device is named twice: --devices={','.join(chosen)}.")
     missing = [name for name in chosen if name not in there]
     if missing:
         raise errors.InputError(
