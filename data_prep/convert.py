@@ -32,9 +32,12 @@ def convert(
             killed, or `output` cannot be written.
     """
     with _problems(output):
+        # A finished data set stays until it is known that a new one can take its place.
+        replaces = overwrite and records.read_manifest(output) is not None
+        discard = resume.remove_spool if replaces else resume.clear
         if overwrite:
-            resume.clear(output)
-        manifest = resume.finished(output, settings, wanted)
+            discard(output)
+        manifest = None if replaces else resume.finished(output, settings, wanted)
         if manifest is not None:
             resume.remove_spool(output)
             return manifest, True
@@ -42,10 +45,12 @@ def convert(
         cuts = _cut_all(settings, wanted, folder, workers)
         usable = [cut for cut in cuts if not cut.skipped]
         if not usable:
-            resume.clear(output)
+            discard(output)
             raise errors.InputError(
                 f"nothing usable found, nothing written; {summary.skips(_entries(cuts))}"
             )
+        if replaces:
+            resume.remove_data_set(output)
         manifest = _write(settings, wanted, output, cuts, workers)
         resume.remove_spool(output)
         return manifest, False

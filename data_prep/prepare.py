@@ -18,7 +18,7 @@ from absl import flags
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
 from data_prep.settings import ENCODINGS, Settings
-from srgan_tf import cli, errors
+from srgan_tf import cli, errors, files
 
 _INPUT = flags.DEFINE_multi_string(
     "input", [], "Photo, folder or glob; may be given several times."
@@ -62,13 +62,18 @@ def main(argv: list[str]) -> int:
     from data_prep import sources, summary
 
     started = time.monotonic()
-    output = _OUTPUT.value.rstrip("/") or "/"
+    output = files.expand(_OUTPUT.value).rstrip("/") or "/"
+    inputs = [files.expand(one) for one in _INPUT.value]
+    if _TFDS.value or any(map(files.is_remote, inputs)):
+        cli.import_tensorflow()  # They need it at once.
     if _TFDS.value:
-        wanted = sources.from_tfds(_TFDS.value, _TFDS_DATA_DIR.value, _TFDS_SPLIT.value)
+        data_dir = files.expand(_TFDS_DATA_DIR.value)
+        wanted = sources.from_tfds(_TFDS.value, data_dir, _TFDS_SPLIT.value)
     else:
-        wanted = sources.from_files(_INPUT.value, output)
+        wanted = sources.from_files(inputs, output)
 
-    from data_prep import convert  # Needs TensorFlow; by now a missing input has been named.
+    cli.import_tensorflow()  # By now a missing input has been named.
+    from data_prep import convert
 
     manifest, was_complete = convert.convert(
         settings, wanted, output, workers=_WORKERS.value, overwrite=_OVERWRITE.value

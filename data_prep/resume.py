@@ -65,7 +65,13 @@ def start(output: str, settings: Settings, wanted: Sources) -> str:
 
 
 def clear(output: str) -> None:
-    """Removes a data set, finished or not, that srgan-prepare made in `output`; nothing else."""
+    """Removes what srgan-prepare made in `output`, finished or not; nothing else."""
+    remove_data_set(output)
+    remove_spool(output)
+
+
+def remove_data_set(output: str) -> None:
+    """Removes shards and descriptions that srgan-prepare wrote; the intermediate files stay."""
     try:
         manifest = records.read_manifest(output)
     except errors.InputError:
@@ -87,7 +93,6 @@ def clear(output: str) -> None:
         path = os.path.join(output, name)
         if tf.io.gfile.exists(path):
             tf.io.gfile.remove(path)
-    remove_spool(output)
 
 
 def remove_spool(output: str) -> None:

@@ -4,6 +4,10 @@ import collections
 from typing import Any
 
 _MAX_NAMED = 3
+_NO_VALIDATION = (
+    "Next: srgan-train needs a validation split; prepare again with --overwrite, two usable photos "
+    "or more and --validation_percent above 0."
+)
 
 
 def skips(entries: list[dict[str, Any]]) -> str:
@@ -40,7 +44,7 @@ def describe(manifest: dict[str, Any], output: str, seconds: float | None) -> st
         size = sum(shard["bytes"] for shard in shards) / 1e6
         lines.append(f"  {split:<11} {what}; {_count(len(shards), 'shard')}, {size:.1f} MB")
     if "validation" not in manifest["splits"]:
-        lines.append("  validation  none: training cannot be measured on whole photos")
+        return "\n".join([*lines, "  validation  none", _NO_VALIDATION])
     return "\n".join([*lines, f"Next: srgan-train --data={output} --run_dir=RUN_DIR"])
 
 

@@ -2,8 +2,9 @@
 
 Usage: srgan-evaluate --model=RUN_DIR --hr=DIR [--lr=DIR]
 
-PSNR and SSIM on luma and RGB, without a border, per picture and as mean, beside bicubic upscaling
-of the same LR pictures. Without --lr the LR pictures are made by MATLAB's bicubic, to the last bit.
+PSNR and SSIM on luma and RGB, per picture and as mean, beside bicubic upscaling of the same LR
+pictures. As in the literature, as many pixels as the scale are left out at each edge (--border).
+Without --lr the LR pictures are made by MATLAB's bicubic, to the last bit.
 """
 
 import pathlib
@@ -13,7 +14,7 @@ from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors
+from srgan_tf import cli, errors, files
 from srgan_tf.serving import tiling
 
 _MODEL = flags.DEFINE_string(
@@ -38,7 +39,8 @@ _CHECKPOINT = flags.DEFINE_string(
 _TILE_SIZE = flags.DEFINE_integer(
     "tile_size",
     tiling.DEFAULT_TILE_SIZE,
-    "Pictures are done in tiles of this many pixels a side; less takes less memory.",
+    "Pictures are done in tiles of this many pixels a side plus an overlap around each; less takes "
+    "less memory.",
     lower_bound=1,
 )
 
@@ -54,19 +56,19 @@ def main(argv: list[str]) -> None:
     from srgan_tf import evaluation, report
 
     result = evaluation.run(
-        _MODEL.value,
-        hr=_HR.value,
-        lr=_LR.value,
+        files.expand(_MODEL.value),
+        hr=files.expand(_HR.value),
+        lr=files.expand(_LR.value),
         scale=_SCALE.value,
         border=_BORDER.value,
         checkpoint=_CHECKPOINT.value,
         tile_size=_TILE_SIZE.value,
-        save=_SAVE.value,
+        save=files.expand(_SAVE.value),
     )
+    cli.emit(report.to_table(result))  # First: a path that cannot be written does not lose it.
     for path, write in ((_JSON.value, report.to_json), (_CSV.value, report.to_csv)):
         if path:
-            report.write(path, write(result))
-    cli.emit(report.to_table(result))
+            report.write(files.expand(path), write(result))
 
 
 def run() -> None:

@@ -13,7 +13,7 @@ from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors
+from srgan_tf import cli, errors, files
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the training run.")
 _CHECKPOINT = flags.DEFINE_string(
@@ -35,9 +35,9 @@ def main(argv: list[str]) -> None:
     from srgan_tf.serving import export
 
     target = export.export(
-        _RUN_DIR.value,
+        files.expand(_RUN_DIR.value),
         checkpoint=_CHECKPOINT.value,
-        output=_OUTPUT.value,
+        output=files.expand(_OUTPUT.value),
         overwrite=_OVERWRITE.value,
     )
     cli.emit(f"Exported to {target}")

@@ -12,7 +12,7 @@ from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors, flag_utils, recipes, registry
+from srgan_tf import cli, errors, files, flag_utils, recipes, registry
 
 _RECIPE = flags.DEFINE_string(
     "recipe", "paper", f"Named recipe to start from: {', '.join(recipes.RECIPES)}."
@@ -38,7 +38,10 @@ def main(argv: list[str]) -> int:
     from srgan_tf.training import loop
 
     return loop.train(
-        config, data_dir=_DATA.value, run_dir=_RUN_DIR.value, devices=tuple(_DEVICES.value)
+        config,
+        data_dir=files.expand(_DATA.value),
+        run_dir=files.expand(_RUN_DIR.value),
+        devices=tuple(_DEVICES.value),
     )
 
 

@@ -14,7 +14,7 @@ from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors
+from srgan_tf import cli, errors, files
 from srgan_tf.serving import tiling
 
 _MODEL = flags.DEFINE_string(
@@ -40,14 +40,15 @@ _CHECKPOINT = flags.DEFINE_string(
 _TILE_SIZE = flags.DEFINE_integer(
     "tile_size",
     tiling.DEFAULT_TILE_SIZE,
-    "Pictures are done in tiles of this many pixels a side; less takes less memory.",
+    "Pictures are done in tiles of this many pixels a side plus an overlap around each; less takes "
+    "less memory.",
     lower_bound=1,
 )
 
 
 def main(argv: list[str]) -> int:
     """Loads the model, upscales every picture and says what became of them."""
-    inputs = _INPUT.value + argv[1:]
+    inputs = [files.expand(one) for one in _INPUT.value + argv[1:]]
     if not _MODEL.value:
         raise errors.InputError("--model is needed; see --help.")
     if not inputs:
@@ -56,16 +57,17 @@ def main(argv: list[str]) -> int:
     from srgan_tf.serving import pictures
     from srgan_tf.serving.upscaler import Upscaler
 
-    model = Upscaler.load(_MODEL.value, _CHECKPOINT.value, tile_size=_TILE_SIZE.value)
+    output = files.expand(_OUTPUT.value)
+    model = Upscaler.load(files.expand(_MODEL.value), _CHECKPOINT.value, tile_size=_TILE_SIZE.value)
     jobs = pictures.plan(
         inputs,
-        _OUTPUT.value,
+        output,
         scale=model.scale,
         file_format=_FORMAT.value,
         compare=_COMPARE.value,
     )
     summary = pictures.run(jobs, model, overwrite=_OVERWRITE.value)
-    cli.emit(summary.text(_OUTPUT.value))
+    cli.emit(summary.text(output))
     return 1 if summary.failed else 0
 
 

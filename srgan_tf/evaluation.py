@@ -2,7 +2,7 @@
 
 The protocol is the literature's: HR cropped to a multiple of the scale, LR as published or made by
 the exact bicubic (bicubic.py), SR rounded to uint8, a border of `scale` pixels left out, and the
-mean of the per-image scores. Grey pictures count as RGB with three equal channels.
+mean of the per-image scores. Grey pictures count as RGB with three equal channels, transparent ones are put on white.
 """
 
 import dataclasses
@@ -214,9 +214,10 @@ def _saver(folder: str) -> Callable[[str, np.ndarray], None]:
 
 def _load(path: str) -> np.ndarray:
     try:
-        return photos.load(path).rgb
+        photo = photos.load(path)
     except photos.PhotoError as error:
         raise errors.InputError(f"{path}: {error}") from error
+    return photos.flatten(photo.rgb, photo.alpha)
 
 
 def _load_hr(path: str, scale: int) -> np.ndarray:

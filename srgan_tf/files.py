@@ -32,6 +32,11 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
+def expand(path: str | None) -> str | None:
+    """Returns `path` with a leading `~` resolved, which shells leave in `--flag=~/x`."""
+    return path if path is None or is_remote(path) else os.path.expanduser(path)
+
+
 def _gfile() -> Any:
     import tensorflow as tf
 
@@ -78,9 +83,8 @@ def find(inputs: Iterable[str]) -> list[list[Found]]:
     seen: set[str] = set()
     groups = []
     for one in inputs:
-        expanded = one if is_remote(one) else os.path.expanduser(one)
         group = []
-        for found in sorted(_expand(expanded), key=lambda found: (found.name, found.path)):
+        for found in sorted(_expand(expand(one)), key=lambda found: (found.name, found.path)):
             identity = found.path if is_remote(found.path) else os.path.realpath(found.path)
             if identity not in seen:
                 seen.add(identity)

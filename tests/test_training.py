@@ -185,7 +185,7 @@ def test_divergence_names_step_and_last_good_checkpoint(data, tmp_path, monkeypa
         step = real(strategy, train_state)
 
         def run(batch):
-            if int(train_state.step) == 3:
+            if int(train_state.step.numpy()) == 3:
                 kernel = train_state.generator.trainable_variables[0]
                 kernel.assign(tf.fill(kernel.shape, float("nan")))
             return step(batch)

@@ -21,6 +21,7 @@ from srgan_tf.serving.upscaler import Upscaler
 FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "same": None}
 _WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _COMPARE = "_compare"
+_MAX_PIXELS = 400_000_000  # Of an output: 1.2 GB while it is put together.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,15 +149,38 @@ def comparison(lr: np.ndarray, sr: np.ndarray, scale: int) -> np.ndarray:
 
 def _do(job: Job, wanted: Sequence[str], upscaler: Upscaler) -> None:
     photo = photos.load(job.source)
+    _check_size(photo.rgb, upscaler.scale)
     sr = upscaler.upscale(photo.rgb)
     alpha = None if photo.alpha is None else bicubic.imresize(photo.alpha, upscaler.scale)
     for path in wanted:
-        tf.io.gfile.makedirs(os.path.dirname(path) or ".")
         if path == job.target:
-            photos.save(path, sr, alpha, grey=photo.is_grey)
+            _save(path, sr, alpha, grey=photo.is_grey)
         else:
             lr = photos.flatten(photo.rgb, photo.alpha)
-            photos.save(path, comparison(lr, photos.flatten(sr, alpha), upscaler.scale))
+            _save(path, comparison(lr, photos.flatten(sr, alpha), upscaler.scale))
+
+
+def _check_size(lr: np.ndarray, scale: int) -> None:
+    height, width = lr.shape[:2]
+    if height * width * scale**2 > _MAX_PIXELS:
+        raise photos.PhotoError(
+            "too many pixels",
+            f"{width}x{height} would become {width * scale}x{height * scale}; the limit of an "
+            f"output is {_MAX_PIXELS:,} pixels: shrink it or cut it into parts first",
+        )
+
+
+def _save(path: str, rgb: np.ndarray, alpha: np.ndarray | None = None, *, grey: bool = False):
+    """Writes one output with its folder.
+
+    Raises:
+        OSError: it cannot be written; TensorFlow's file errors come as this, too.
+    """
+    try:
+        tf.io.gfile.makedirs(os.path.dirname(path) or ".")
+        photos.save(path, rgb, alpha, grey=grey)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
 
 
 def _find(inputs: Sequence[str], output: str) -> list[files.Found]:
