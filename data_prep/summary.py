@@ -5,8 +5,8 @@ from typing import Any
 
 _MAX_NAMED = 3
 _NO_VALIDATION = (
-    "Next: srgan-train needs a validation split; prepare again with --overwrite, two usable photos "
-    "or more and --validation_percent above 0."
+    "Next: srgan-train needs a validation split; prepare again with --overwrite,\n"
+    "two usable photos or more and --validation_percent above 0."
 )
 
 

@@ -3,6 +3,7 @@
 import importlib
 import logging as python_logging
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -13,6 +14,11 @@ from srgan_tf import errors
 EXIT_RUN_ERROR = 1
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+# TensorFlow's errors that say something about files (or memory), not about this package.
+_FILE_ERRORS = ("NotFoundError", "PermissionDeniedError", "ResourceExhaustedError")
+# These do so unless an operation of a graph raised them, which then is a bug.
+_FILE_ERRORS_OUTSIDE_OPS = ("FailedPreconditionError", "AlreadyExistsError", "UnimplementedError")
 
 
 class _PlainFormatter(python_logging.Formatter):
@@ -64,8 +70,8 @@ def run(main: Callable[[list[str]], int | None], *, doc: str | None, module: str
     """Runs an absl command: `run(main, doc=__doc__, module=__name__)`.
 
     Exit codes: 0, what `main` returns, 1 for unknown or malformed flags (absl's) and for a run that
-    cannot go on (`errors.RunError`), 2 for a user's mistake (`errors.InputError`), 130 after
-    Ctrl-C.
+    cannot go on (`errors.RunError`; a file or folder that cannot be read or written), 2 for a
+    user's mistake (`errors.InputError`), 130 after Ctrl-C. --verbosity=1 shows the traceback.
     """
     quiet_tensorflow()
     name = os.path.basename(sys.argv[0])
@@ -87,8 +93,37 @@ def run(main: Callable[[list[str]], int | None], *, doc: str | None, module: str
         except KeyboardInterrupt:
             sys.stderr.write(f"{name}: interrupted.\n")
             return EXIT_INTERRUPTED
+        except Exception as error:
+            reason = _machine_reason(error)
+            if reason is None:
+                raise
+            logging.debug("%s", reason, exc_info=True)
+            sys.stderr.write(f"{name}: error: {reason}\n")
+            return EXIT_RUN_ERROR
 
     app.run(guarded)
+
+
+def _machine_reason(error: Exception) -> str | None:
+    """Returns one line about files, disk or memory; None for any other exception (a bug)."""
+    if isinstance(error, OSError):
+        named = error.strerror and error.filename is not None
+        reason = f"{error.filename}: {error.strerror}" if named else str(error)
+        return " ".join(reason.split()) or type(error).__name__
+    tensorflow = sys.modules.get("tensorflow")  # Where it is not loaded, it did not raise.
+    if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
+        return None
+    from_op = re.search(r"\{\{|\[Op:|^Graph execution error", error.message)
+    known = _FILE_ERRORS if from_op else _FILE_ERRORS + _FILE_ERRORS_OUTSIDE_OPS
+    if not isinstance(error, tuple(getattr(tensorflow.errors, one) for one in known)):
+        return None
+    text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    if not isinstance(error, tensorflow.errors.ResourceExhaustedError):
+        return lines[0]
+    # Out of memory arrives below a stack trace.
+    telling = (line for line in lines if re.search(r"OOM|memory|space|quota", line))
+    return f"out of memory or of disk space: {next(telling, lines[0])}"
 
 
 def _help(name: str, doc: str, module: str) -> str:

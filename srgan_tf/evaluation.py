@@ -2,7 +2,8 @@
 
 The protocol is the literature's: HR cropped to a multiple of the scale, LR as published or made by
 the exact bicubic (bicubic.py), SR rounded to uint8, a border of `scale` pixels left out, and the
-mean of the per-image scores. Grey pictures count as RGB with three equal channels, transparent ones are put on white.
+mean of the per-image scores. Grey pictures count as RGB with three equal channels; transparent ones
+are put on white.
 """
 
 import dataclasses

@@ -62,7 +62,7 @@ def prepared(folder, *, photos: int, size: tuple[int, int], crop: int = 120, see
         picture = photo_like(*size, seed=100 * seed + number)
         Image.fromarray(picture).save(pictures / f"{number}.png")
     wanted = sources.from_files([str(pictures)], str(output))
-    chosen = settings.Settings(crop_size=crop, stride=24, shards=3, validation_percent=1)
+    chosen = settings.Settings(crop_size=crop, stride=48, shards=3, validation_percent=1)
     convert.convert(chosen, wanted, str(output), workers=2, overwrite=False)
     return str(output)
 

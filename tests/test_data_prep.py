@@ -310,6 +310,24 @@ def test_nothing_usable_is_an_error_and_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path / "out") == []
 
 
+def test_overwriting_keeps_the_old_data_set_until_there_is_a_new_one(photos, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.txt").write_text("hello")
+    output = tmp_path / "out"
+    prepare(photos, output)
+    before = contents(output)
+    with pytest.raises(errors.InputError, match="nothing usable"):
+        prepare(tmp_path / "bad", output, overwrite=True)
+    assert contents(output) == before
+
+
+def test_without_validation_photos_training_is_not_the_next_step(photos, tmp_path):
+    settings = dataclasses.replace(SMALL, validation_percent=0)
+    text = summary.describe(prepare(photos, tmp_path, settings), "out", 1.0)
+    assert "srgan-train --data" not in text
+    assert "two usable photos or more and --validation_percent above 0" in text
+
+
 def test_equal_names_from_two_inputs_stay_apart(photos, tmp_path):
     for folder, index in (("one", 0), ("two", 2)):
         (tmp_path / folder).mkdir()

@@ -11,7 +11,7 @@ import pytest
 import test_export
 from PIL import Image
 
-from srgan_tf import bicubic, errors, evaluation, report
+from srgan_tf import bicubic, errors, evaluation, photos, report
 
 
 @pytest.fixture
@@ -115,6 +115,16 @@ def test_equal_pictures_give_valid_json(tmp_path):
     result = evaluation.run("bicubic", hr=str(tmp_path))
     assert json.loads(report.to_json(result))["mean"]["psnr_y"] is None
     assert "inf" in report.to_table(result)
+
+
+def test_transparent_pictures_are_put_on_white(tmp_path):
+    image = np.dstack([fixtures.photo_like(32, 32), np.full([32, 32], 255, np.uint8)])
+    image[:20, :, 3] = 0
+    for name, picture in (("a", image), ("b", photos.flatten(image[..., :3], image[..., 3]))):
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture).save(tmp_path / name / "x.png")
+    transparent, flat = (evaluation.run("bicubic", hr=str(tmp_path / name)) for name in "ab")
+    assert transparent.rows == flat.rows
 
 
 def test_reports_are_written_with_their_folder(tmp_path):

@@ -51,6 +51,12 @@ def test_an_input_that_is_not_there_is_named(folder, missing):
         files.find([str(folder / missing)])
 
 
+def test_the_home_folder_is_expanded_in_local_paths_only(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    paths = ["~/x", "gs://~/x", "a/~", None]
+    assert [files.expand(path) for path in paths] == ["/home/me/x", "gs://~/x", "a/~", None]
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     def chunks():
         yield b"half"

@@ -52,6 +52,8 @@ def expected(photos, tmp_path_factory):
     assert code == 0, err
     assert "30 found, 30 used, none skipped" in out
     assert f"srgan-train --data={output}" in out
+    assert "cuda" not in err.lower()
+    assert "absl::InitializeLog" not in err
     return contents(output)
 
 

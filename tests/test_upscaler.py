@@ -99,6 +99,23 @@ def test_a_folder_of_photos(upscaler, folder, tmp_path):
     np.testing.assert_array_equal(np.asarray(alpha)[..., 3], bicubic.imresize(source[..., 3], 2))
 
 
+def test_what_cannot_be_written_is_named_and_the_others_go_on(
+    upscaler, folder, tmp_path, monkeypatch
+):
+    output = tmp_path / "out"
+    (folder / "broken.jpg").unlink()
+    output.mkdir()
+    (output / "sub").write_text("a file where a folder is needed")
+    monkeypatch.setattr(pictures, "_MAX_PIXELS", 9 * 14 * 4)  # Fits sub/colour.jpg alone.
+    Image.fromarray(fixtures.photo_like(5, 5)).save(folder / "small.png")
+    summary = pictures.run(pictures.plan([str(folder)], str(output), scale=2), upscaler)
+    assert summary.done == 1
+    assert len(summary.failed) == 4
+    large = [line for line in summary.failed if "colour.png: too many pixels: 14x11" in line]
+    assert "would become 28x22; the limit of an output is 504 pixels" in large[0]
+    assert [line for line in summary.failed if "sub/colour.jpg: " in line]
+
+
 def test_an_interrupted_folder_continues(upscaler, folder, tmp_path):
     output = tmp_path / "out"
     (folder / "broken.jpg").unlink()

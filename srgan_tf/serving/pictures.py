@@ -170,7 +170,9 @@ def _check_size(lr: np.ndarray, scale: int) -> None:
         )
 
 
-def _save(path: str, rgb: np.ndarray, alpha: np.ndarray | None = None, *, grey: bool = False):
+def _save(
+    path: str, rgb: np.ndarray, alpha: np.ndarray | None = None, *, grey: bool = False
+) -> None:
     """Writes one output with its folder.
 
     Raises:
