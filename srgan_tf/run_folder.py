@@ -6,6 +6,7 @@ everything that they need from it, so a checkpoint is never rebuilt with other h
 
 import json
 import os
+from importlib import metadata
 from typing import Any
 
 import tensorflow as tf
@@ -89,10 +90,12 @@ def check_keras(run_dir: str, record: dict[str, Any]) -> None:
     Raises:
         errors.InputError: the run was trained under another major version of Keras.
     """
-    trained = record.get("environment", {}).get("versions", {}).get("keras") or tf.keras.__version__
-    if trained.split(".")[0] != tf.keras.__version__.split(".")[0]:
+    # Not tf.keras.__version__, which TensorFlow 2.15 does not have.
+    here = metadata.version("keras")
+    trained = record.get("environment", {}).get("versions", {}).get("keras") or here
+    if trained.split(".")[0] != here.split(".")[0]:
         raise errors.InputError(
-            f"{run_dir} was trained under Keras {trained}, this is Keras {tf.keras.__version__}: "
+            f"{run_dir} was trained under Keras {trained}, this is Keras {here}: "
             "use the Python that it was trained with, or export it there (srgan-export); a "
             "SavedModel works under both."
         )

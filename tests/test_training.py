@@ -136,7 +136,8 @@ def test_another_config_is_refused_with_the_fields(data, whole):
     with pytest.raises(errors.InputError, match="seed: 1 -> 2"):
         train(other, data, whole)
     # How often it saves or logs may change.
-    assert train(dataclasses.replace(tiny(), run=RunConfig(log_every=5)), data, whole) == 0
+    seldom = dataclasses.replace(tiny().run, log_every=5)
+    assert train(dataclasses.replace(tiny(), run=seldom), data, whole) == 0
 
 
 def test_other_data_is_refused(whole, tmp_path):
@@ -184,8 +185,10 @@ def test_divergence_names_step_and_last_good_checkpoint(data, tmp_path, monkeypa
     def exploding(strategy, train_state):
         step = real(strategy, train_state)
 
+        calls = iter(range(1, 9))
+
         def run(batch):
-            if int(train_state.step.numpy()) == 3:
+            if next(calls) == 4:
                 kernel = train_state.generator.trainable_variables[0]
                 kernel.assign(tf.fill(kernel.shape, float("nan")))
             return step(batch)
@@ -203,7 +206,7 @@ def test_divergence_names_step_and_last_good_checkpoint(data, tmp_path, monkeypa
 
 def test_load_generator_restores_last_best_and_step(whole):
     last, config, step = run_folder.load_generator(str(whole))
-    assert step == 9 and config == tiny()
+    assert step == 9 and config.stages == tiny().stages
     earlier, _, _ = run_folder.load_generator(str(whole), "8")
     lr = tf.random.stateless_uniform([1, 5, 7, 3], [1, 2])
     assert last(lr, training=False).shape == (1, 20, 28, 3)
