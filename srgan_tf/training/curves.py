@@ -34,7 +34,9 @@ def write_curves(run_dir: str, bicubic_psnr: float) -> str | None:
         elif "accuracy" not in name and not name.startswith("validation"):
             losses.plot(steps, values, linewidth=0.8, label=name)
     scores.axhline(bicubic_psnr, color="grey", linestyle="--", label="bicubic")
-    losses.set_yscale("symlog", linthresh=1e-3)
+    # Losses can be negative (labels above 1); where none is, a plain logarithm shows more.
+    negative = any(min(line.get_ydata()) <= 0 for line in losses.get_lines())
+    losses.set_yscale("symlog" if negative else "log")
     losses.set_ylabel("loss")
     scores.set_ylabel("validation PSNR (Y), dB")
     scores.set_xlabel("step")
