@@ -31,6 +31,12 @@ class _PlainFormatter(python_logging.Formatter):
         return message
 
 
+def _is_for_users(record: python_logging.LogRecord) -> bool:
+    """Leaves out what TensorFlow notes about its own work, such as how long a callback took."""
+    inside = f"{os.sep}tensorflow{os.sep}python{os.sep}" in record.pathname
+    return record.levelno >= python_logging.WARNING or not inside
+
+
 def quiet_tensorflow() -> None:
     """Keeps TensorFlow's start-up notes off the terminal; call before it is imported.
 
@@ -79,6 +85,7 @@ def run(main: Callable[[list[str]], int | None], *, doc: str | None, module: str
         emit(_help(name, doc or "", module))
         sys.exit(0)
     logging.get_absl_handler().setFormatter(_PlainFormatter())
+    logging.get_absl_handler().addFilter(_is_for_users)
     flags.FLAGS.set_default("verbosity", logging.INFO)
 
     def guarded(argv: list[str]) -> int | None:

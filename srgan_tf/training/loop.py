@@ -91,7 +91,8 @@ class _Run:
         self._summaries = reporting.Summaries(run_dir)
 
     def run(self, stop: stopping.StopRequest) -> int:
-        logging.info("Training on %s.", ", ".join(self._strategy.extended.worker_devices))
+        devices = [name.split("device:")[-1] for name in self._strategy.extended.worker_devices]
+        logging.info("Training on %s.", ", ".join(devices))
         logging.info(
             "Bicubic upscaling reaches %.2f dB (PSNR, Y) on the validation images.",
             self._validator.bicubic_psnr,
