@@ -22,7 +22,7 @@ def srresnet(*, scale: int, filters: int, blocks: int) -> tf.keras.Model:
 
     With 64 filters and 16 blocks at scale 4 it has 1,554,883 parameters. Scale 3 has one stage of
     factor 3, scale 8 three of factor 2 (the paper has scale 4 alone). Residual branches start at
-    zero: after 250 steps at 1e-3 the MSE is 2.0 times bicubic's instead of 3.6 times.
+    zero (see `layers.batch_norm`), by which short trainings get further.
 
     Args:
         scale: Upscaling factor: 2, 3, 4 or 8.
