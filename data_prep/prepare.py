@@ -5,6 +5,13 @@ writes sharded TFRecords, their descriptions for TFDS, and manifest.json, which 
 each photo. Photos that cannot be used are skipped and named. Crops lie on a grid; the validation
 split keeps whole photos. No photo is in both splits. Stopped at any moment, the same command
 continues; the result depends on photos and settings only, not on the number of workers.
+
+LR pictures instead, for evaluation: srgan-prepare --make_lr --scale=4 --input=HR --output=LR
+
+Writes for every HR picture the one that MATLAB's imresize makes of it (cropped to a multiple of the
+scale at the bottom right first), as PNG under the same path and stem. The x4 pictures of Set5 and
+Set14 come out bit for bit. Grey stays grey; 16 bits become 8; transparency is put on white. An
+interrupted folder continues; files that cannot be used are named at the end.
 """
 
 import dataclasses
@@ -17,8 +24,9 @@ from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
+from data_prep.lr_plan import LrSettings
 from data_prep.settings import ENCODINGS, Settings
-from srgan_tf import cli, errors, files
+from srgan_tf import bicubic, cli, errors, files
 
 _INPUT = flags.DEFINE_multi_string(
     "input", [], "Photo, folder or glob; may be given several times."
@@ -35,37 +43,66 @@ _WORKERS = flags.DEFINE_integer(
     "workers", os.cpu_count() or 1, "Worker processes; each holds one decoded photo.", lower_bound=1
 )
 _STRICT = flags.DEFINE_boolean("strict", False, "Exit with 1 when any photo was skipped.")
-_OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace the data set in --output.")
+_OVERWRITE = flags.DEFINE_boolean(
+    "overwrite", False, "Replace the data set (or the LR pictures) in --output."
+)
+_MAKE_LR = flags.DEFINE_boolean("make_lr", False, "Write LR pictures instead of records.")
+_CHOICES = {"encoding": ENCODINGS, "border": bicubic.BORDERS}
 
 
 def _define(field: dataclasses.Field) -> flags.FlagHolder:
     text = field.metadata["help"]
-    if field.name == "encoding":
-        return flags.DEFINE_enum(field.name, field.default, ENCODINGS, text)
+    if field.name in _CHOICES:
+        return flags.DEFINE_enum(field.name, field.default, _CHOICES[field.name], text)
     define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
     return define[field.type](field.name, field.default, text)
 
 
 _SETTINGS = {field.name: _define(field) for field in dataclasses.fields(Settings)}
+_LR_SETTINGS = {field.name: _define(field) for field in dataclasses.fields(LrSettings)}
+# Of the flags for records the only ones that LR pictures follow, too.
+_SHARED = ("max_pixels",)
 
 
 def main(argv: list[str]) -> int:
-    """Converts and says what came of it; returns 1 for --strict with skipped photos."""
+    """Checks what both kinds of output need and makes one; returns 1 for --strict with skips."""
     if len(argv) > 1:
         raise errors.InputError(f"unexpected {argv[1]!r}; give photos as --input={argv[1]}")
     if not _OUTPUT.value:
         raise errors.InputError("--output is missing: the folder to write")
+    _refuse_senseless_flags()
     if bool(_INPUT.value) == bool(_TFDS.value):
         raise errors.InputError("give either --input (photos) or --tfds (a TFDS data set)")
     settings = Settings(**{name: holder.value for name, holder in _SETTINGS.items()})
-
-    from data_prep import sources, summary
-
-    started = time.monotonic()
     output = files.expand(_OUTPUT.value).rstrip("/") or "/"
     inputs = [files.expand(one) for one in _INPUT.value]
     if _TFDS.value or any(map(files.is_remote, inputs)):
         cli.import_tensorflow()  # They need it at once.
+    make = _make_lr if _MAKE_LR.value else _make_records
+    skipped = make(settings, inputs, output)
+    return 1 if _STRICT.value and skipped else 0
+
+
+def _refuse_senseless_flags() -> None:
+    if _MAKE_LR.value:
+        for flag in (_TFDS, _TFDS_DATA_DIR, _TFDS_SPLIT, *_SETTINGS.values()):
+            if flag.present and flag.name not in _SHARED:
+                raise errors.InputError(f"--{flag.name} is for records; leave it out of --make_lr")
+        if not _INPUT.value:
+            raise errors.InputError("--input is missing: the folder of HR pictures")
+        return
+    for flag in _LR_SETTINGS.values():
+        if flag.present:
+            raise errors.InputError(
+                f"--{flag.name} is for LR pictures (--make_lr); records serve every scale"
+            )
+
+
+def _make_records(settings: Settings, inputs: list[str], output: str) -> bool:
+    """Converts and says what came of it; returns whether photos were skipped."""
+    from data_prep import sources, summary
+
+    started = time.monotonic()
     if _TFDS.value:
         data_dir = files.expand(_TFDS_DATA_DIR.value)
         wanted = sources.from_tfds(_TFDS.value, data_dir, _TFDS_SPLIT.value)
@@ -80,8 +117,24 @@ def main(argv: list[str]) -> int:
     )
     seconds = None if was_complete else time.monotonic() - started
     cli.emit(summary.describe(manifest, output, seconds))
-    skipped = any("skipped" in entry for entry in manifest["sources"])
-    return 1 if _STRICT.value and skipped else 0
+    return any("skipped" in entry for entry in manifest["sources"])
+
+
+def _make_lr(settings: Settings, inputs: list[str], output: str) -> bool:
+    """Makes LR pictures and says what came of it; returns whether files could not be used."""
+    from data_prep import lr_pictures, lr_plan
+
+    started = time.monotonic()
+    if files.is_remote(output):
+        cli.import_tensorflow()
+    chosen = LrSettings(**{name: holder.value for name, holder in _LR_SETTINGS.items()})
+    jobs = lr_plan.plan(
+        inputs, output, chosen, max_pixels=settings.max_pixels, overwrite=_OVERWRITE.value
+    )
+    outcomes = lr_pictures.run(jobs, workers=_WORKERS.value)
+    seconds = time.monotonic() - started
+    cli.emit(lr_pictures.describe(outcomes, output, chosen.rule, seconds))
+    return any(outcome.problem for outcome in outcomes)
 
 
 def run() -> None:

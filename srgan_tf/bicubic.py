@@ -39,7 +39,8 @@ def imresize(
     Returns:
         `[ceil(H * scale), ceil(W * scale), ...]` with the dtype of `image`.
     """
-    scale = Fraction(scale).limit_denominator(1000)
+    exact = Fraction(scale)
+    scale = exact.limit_denominator(1000) if isinstance(scale, float) else exact
     if scale <= 0:
         raise ValueError(f"scale must be positive: {scale=}.")
     if border not in BORDERS:
@@ -78,7 +79,8 @@ def _resize_rows(image: np.ndarray, scale: Fraction, border: str) -> np.ndarray:
 def _contributions(size: int, scale: Fraction, border: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns weights and source indices, each `[output size, taps]`.
 
-    The order of the operations is MATLAB's, because at x3 a rounding error decides a tie.
+    The order of the operations is MATLAB's, because a rounding error may decide a tie, as at 2/3.
+    (At 2, 4 and 8 weights are exact in binary, and at 3 sums of grey levels are never ties.)
     """
     factor = float(scale)
     stretch = min(factor, 1.0)
