@@ -1,13 +1,15 @@
 """Scores a model on whole pictures.
 
-Usage: srgan-evaluate --model=RUN_DIR --hr=DIR [--lr=DIR]
+Usage: srgan-evaluate --model=RUN_DIR --hr=DIR [--lr=DIR] [--report=report.html] [--explain]
 
-PSNR and SSIM on luma and RGB, per picture and as mean, beside bicubic upscaling of the same LR
-pictures. As in the literature, as many pixels as the scale are left out at each edge (--border).
-Without --lr the LR pictures are made by MATLAB's bicubic, to the last bit.
+PSNR and SSIM on luma and RGB, colour drift and checkerboards, per picture and as mean, beside
+bicubic upscaling of the same LR pictures and the paper's scores. As in the literature, as many
+pixels as the scale are left out at each edge (--border). Without --lr the LR pictures are made by
+MATLAB's bicubic, to the last bit. --explain shows what other conventions would make of the score.
 """
 
 import pathlib
+import shlex
 import sys
 
 from absl import flags
@@ -18,19 +20,42 @@ from srgan_tf import cli, errors, files
 from srgan_tf.serving import tiling
 
 _MODEL = flags.DEFINE_string(
-    "model", None, "A run folder, a SavedModel, or bicubic (the baseline alone)."
+    "model",
+    None,
+    "A run folder, a SavedModel, a pretrained model (srresnet, srgan), or bicubic (the baseline "
+    "alone).",
 )
 _HR = flags.DEFINE_string("hr", None, "Folder (or pattern) of the original pictures.")
 _LR = flags.DEFINE_string(
     "lr", None, "Folder of their LR versions, same names or ending in x<scale> (default: made)."
 )
 _SCALE = flags.DEFINE_integer(
-    "scale", None, "Upscaling factor (default: the model's, or 4).", lower_bound=1
+    "scale", None, "Upscaling factor (default: the model's, or 4).", lower_bound=2
 )
 _BORDER = flags.DEFINE_integer(
     "border", None, "Pixels left out at each edge (default: the scale).", lower_bound=0
 )
 _JSON = flags.DEFINE_string("json", None, "File for scores and protocol as json.")
+_REPORT = flags.DEFINE_string(
+    "report", None, "File for a report as html with pictures; stands alone, needs no network."
+)
+_EXPLAIN = flags.DEFINE_boolean(
+    "explain",
+    False,
+    "Also score under other conventions: luma or RGB, with or without border, other LR makers.",
+)
+_VGG_WEIGHTS = flags.DEFINE_string(
+    "vgg_weights",
+    None,
+    "Also measure the distance in VGG features, with these weights: imagenet (downloaded) or an "
+    ".h5 or .npz file.",
+)
+_VGG_NETWORK = flags.DEFINE_enum(
+    "vgg_network", "vgg19", ["vgg16", "vgg19"], "The network of --vgg_weights."
+)
+_VGG_LAYER = flags.DEFINE_string(
+    "vgg_layer", "block2_conv2", "Its layer (block2_conv2 is VGG22, block5_conv4 VGG54)."
+)
 _CSV = flags.DEFINE_string("csv", None, "File for the scores as csv.")
 _SAVE = flags.DEFINE_string("save", None, "Folder for the SR pictures, as png.")
 _CHECKPOINT = flags.DEFINE_string(
@@ -53,22 +78,41 @@ def main(argv: list[str]) -> None:
         if not flag.value:
             raise errors.InputError(f"--{flag.name} is needed; see --help.")
     cli.import_tensorflow()
-    from srgan_tf import evaluation, report
+    from srgan_tf import details, diagnostics, evaluation, explain, html_report, references, report
 
-    result = evaluation.run(
+    model = evaluation.load_model(
         files.expand(_MODEL.value),
-        hr=files.expand(_HR.value),
-        lr=files.expand(_LR.value),
         scale=_SCALE.value,
-        border=_BORDER.value,
         checkpoint=_CHECKPOINT.value,
         tile_size=_TILE_SIZE.value,
-        save=files.expand(_SAVE.value),
     )
-    cli.emit(report.to_table(result))  # First: a path that cannot be written does not lose it.
-    for path, write in ((_JSON.value, report.to_json), (_CSV.value, report.to_csv)):
+    vgg = None
+    if _VGG_WEIGHTS.value:
+        weights = files.expand(_VGG_WEIGHTS.value)
+        vgg = diagnostics.VggDistance(weights, network=_VGG_NETWORK.value, layer=_VGG_LAYER.value)
+    border = model.scale if _BORDER.value is None else _BORDER.value
+    crops = details.Collector(border)
+    on_image = [crops] if _REPORT.value else []
+    if _SAVE.value:
+        on_image.append(evaluation.saver(files.expand(_SAVE.value)))
+    hr, lr = files.expand(_HR.value), files.expand(_LR.value)
+    result = evaluation.run(model, hr=hr, lr=lr, border=border, vgg=vgg, on_image=on_image)
+    # First: a path that cannot be written does not lose it.
+    cli.emit(report.to_table(result, published=not _EXPLAIN.value))
+    explanation = None
+    if _EXPLAIN.value:
+        pairs = evaluation.find_pairs(hr, lr, model.scale, border)
+        explanation = explain.explain(model, pairs, border)
+        cli.emit("\n" + explain.to_text(explanation))
+    reference = references.find([row.name for row in result.rows], model.scale)
+    command = shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
+    for path, write in (
+        (_JSON.value, lambda: report.to_json(result, explanation)),
+        (_CSV.value, lambda: report.to_csv(result)),
+        (_REPORT.value, lambda: html_report.to_html(result, crops, reference, command=command)),
+    ):
         if path:
-            report.write(files.expand(path), write(result))
+            report.write(files.expand(path), write())
 
 
 def run() -> None:

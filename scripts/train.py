@@ -34,6 +34,8 @@ def main(argv: list[str]) -> int:
             raise errors.InputError(f"--{flag.name} is needed; see --help.")
     recipe = registry.lookup(recipes.RECIPES, _RECIPE.value, "recipe")
     config = flag_utils.apply_flags(recipe())
+    if config.init_from and flags.FLAGS.pretrain_steps is None:
+        config = config.without_pretraining()
     cli.import_tensorflow()
     from srgan_tf.training import loop
 

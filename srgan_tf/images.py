@@ -9,6 +9,8 @@ import tensorflow as tf
 # Rec. ITU-R BT.601 as MATLAB's rgb2ycbcr has it: unit RGB to Y in 16/255..235/255.
 _LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 _LUMA_OFFSET = 16 / 255
+# The same without its headroom, as in JPEG files (JFIF) and Pillow's "L" and "YCbCr".
+_FULL_RANGE_LUMA = (0.299, 0.587, 0.114)
 _CAFFE_MEANS_BGR = (103.939, 116.779, 123.68)
 
 
@@ -46,6 +48,11 @@ def to_luma(rgb: tf.Tensor) -> tf.Tensor:
     """Returns BT.601 luma `[..., 1]` (16/255 to 235/255) of RGB `[..., 3]` in [0, 1]."""
     weights = tf.constant(_LUMA, rgb.dtype)
     return tf.reduce_sum(rgb * weights, axis=-1, keepdims=True) + tf.cast(_LUMA_OFFSET, rgb.dtype)
+
+
+def to_full_range_luma(rgb: tf.Tensor) -> tf.Tensor:
+    """Returns JFIF luma `[..., 1]` in [0, 1] of RGB `[..., 3]` in [0, 1]; not the literature's."""
+    return tf.reduce_sum(rgb * tf.constant(_FULL_RANGE_LUMA, rgb.dtype), axis=-1, keepdims=True)
 
 
 def signed_to_caffe(rgb: tf.Tensor) -> tf.Tensor:

@@ -5,13 +5,18 @@ what a file would hold. The paper scores luma with a border of `scale` pixels (s
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from srgan_tf import errors, images
 
 _SSIM_WINDOW = 11
+# Sides that a picture needs after its border is cut away, for every metric.
+SMALLEST = _SSIM_WINDOW
+_SSIM_SIGMA = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,17 +38,49 @@ def psnr(sr: tf.Tensor, hr: tf.Tensor, border: int) -> tf.Tensor:
     Infinite for identical images.
     """
     sr, hr = _crop(sr, hr, border, smallest=1)
-    return tf.image.psnr(sr, hr, max_val=1.0)
+    mse = _mean(tf.math.squared_difference(sr, hr), axis=[1, 2, 3])
+    return tf.cast(-10.0 / math.log(10.0) * tf.math.log(mse), tf.float32)
 
 
 def ssim(sr: tf.Tensor, hr: tf.Tensor, border: int) -> tf.Tensor:
     """Structural similarity `[B]` as in Wang et al. 2004; the mean over channels.
 
     Gaussian window of 11 pixels and sigma 1.5, K1 0.01, K2 0.03, and no padding: windows lie wholly
-    inside what the border leaves.
+    inside what the border leaves. `tf.image.ssim` is not used: it adds up the map of a colour image
+    in float32, by which its mean is off by up to 6e-4 at 512x768 pixels; and it is slower.
     """
     sr, hr = _crop(sr, hr, border, smallest=_SSIM_WINDOW)
-    return tf.image.ssim(sr, hr, max_val=1.0, filter_size=_SSIM_WINDOW, filter_sigma=1.5)
+    shape = tf.shape(hr)
+    sr, hr = _channels_to_batch(sr), _channels_to_batch(hr)
+    moments = _blur(tf.concat([sr, hr, sr * sr + hr * hr, sr * hr], axis=0))
+    mean_sr, mean_hr, squares, product = tf.split(moments, 4)
+    c1, c2 = 0.01**2, 0.03**2
+    means, means_squared = mean_sr * mean_hr, mean_sr**2 + mean_hr**2
+    luminance = (2 * means + c1) / (means_squared + c1)
+    structure = (2 * (product - means) + c2) / (squares - means_squared + c2)
+    per_channel = tf.reshape(_mean(luminance * structure, axis=[1, 2, 3]), [shape[0], shape[3]])
+    return tf.cast(tf.reduce_mean(per_channel, axis=1), tf.float32)
+
+
+def _mean(values: tf.Tensor, axis: list[int]) -> tf.Tensor:
+    """Means in float64: float32 sums of a million pixels can be off in the fourth digit."""
+    return tf.reduce_mean(tf.cast(values, tf.float64), axis=axis)
+
+
+def _channels_to_batch(image: tf.Tensor) -> tf.Tensor:
+    """`[B, H, W, C]` to `[B * C, H, W, 1]`: one channel is several times faster."""
+    shape = tf.shape(image)
+    return tf.reshape(tf.transpose(image, [0, 3, 1, 2]), [-1, shape[1], shape[2], 1])
+
+
+def _blur(image: tf.Tensor) -> tf.Tensor:
+    """Applies the window of the SSIM, one direction after the other."""
+    offsets = np.arange(_SSIM_WINDOW) - _SSIM_WINDOW // 2
+    line = np.exp(-(offsets**2) / (2 * _SSIM_SIGMA**2))
+    line = tf.constant(line / line.sum(), image.dtype)
+    for shape in ([_SSIM_WINDOW, 1, 1, 1], [1, _SSIM_WINDOW, 1, 1]):
+        image = tf.nn.conv2d(image, tf.reshape(line, shape), strides=1, padding="VALID")
+    return image
 
 
 def _crop(

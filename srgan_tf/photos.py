@@ -15,11 +15,17 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from srgan_tf import errors, files
 
 DEFAULT_MAX_PIXELS = 200_000_000
+
+# By which pictures are told from other files in a folder; what they hold decides how they are read.
+EXTENSIONS = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"),
+)
 
 # No EPS or PDF: Pillow hands those to an external interpreter.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
@@ -34,6 +40,8 @@ _SAVED_AS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+# EXIF orientations that exchange height and width.
+_LYING = (5, 6, 7, 8)
 _header_lock = threading.Lock()
 
 
@@ -75,28 +83,27 @@ def load(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pho
     Raises:
         PhotoError: it is unreadable, empty, no image, corrupt, truncated, too large or unsupported.
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # Notes on odd metadata; the pixels are what counts.
-        try:
-            stream = (
-                stack.enter_context(files.open_file(source)) if isinstance(source, str) else source
-            )
-            image = _open(stream)
-        except OSError as error:
-            # Pillow's own OSErrors have no number.
-            kind = "unreadable" if error.errno else "corrupt"
-            raise PhotoError(kind, error.strerror or str(error)) from error
-        width, height = image.size
-        if width * height > max_pixels:
-            limit = f"the limit is {max_pixels:,} pixels"
-            raise PhotoError("too many pixels", f"{width}x{height}; {limit}")
+    with _opened(source, max_pixels) as image:
         with _decoding_errors():
             image.load()
             # After load(), because Pillow turns TIFF there and then removes the tag.
             with contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError):
                 ImageOps.exif_transpose(image, in_place=True)
             return _to_photo(image)
+
+
+def size(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+    """Returns (height, width) of what `load` would return, from the file's header alone.
+
+    Raises:
+        PhotoError: as in `load`, for what the header shows.
+    """
+    with _opened(source, max_pixels) as image:
+        width, height = image.size
+        with contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError):
+            if image.getexif().get(ExifTags.Base.Orientation) in _LYING:
+                return width, height
+        return height, width
 
 
 def from_array(array: np.ndarray) -> Photo:
@@ -159,6 +166,28 @@ def save(
     encoded = io.BytesIO()
     picture.save(encoded, kind, **options.get(kind, {}))
     files.write_atomically(path, [encoded.getbuffer()])
+
+
+@contextlib.contextmanager
+def _opened(source: str | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+    """Opens a picture, decodes nothing, and refuses one with too many pixels."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # Notes on odd metadata; the pixels are what counts.
+        try:
+            stream = (
+                stack.enter_context(files.open_file(source)) if isinstance(source, str) else source
+            )
+            image = _open(stream)
+        except OSError as error:
+            # Pillow's own OSErrors have no number.
+            kind = "unreadable" if error.errno else "corrupt"
+            raise PhotoError(kind, error.strerror or str(error)) from error
+        width, height = image.size
+        if width * height > max_pixels:
+            limit = f"the limit is {max_pixels:,} pixels"
+            raise PhotoError("too many pixels", f"{width}x{height}; {limit}")
+        yield image
 
 
 def _open(stream: BinaryIO) -> Image.Image:

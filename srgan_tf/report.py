@@ -12,10 +12,17 @@ import numpy as np
 import tensorflow as tf
 
 import srgan_tf
-from srgan_tf import files
+from srgan_tf import explain, files, metrics, references
 from srgan_tf.evaluation import BICUBIC, Evaluation
 
 _COLUMN = 8
+_TITLES = {
+    "colour_drift_r": "drift R",
+    "colour_drift_g": "drift G",
+    "colour_drift_b": "drift B",
+    "checkerboard": "checker",
+    "vgg_distance": "VGG",
+}
 
 
 def protocol(result: Evaluation) -> dict[str, Any]:
@@ -33,7 +40,12 @@ def protocol(result: Evaluation) -> dict[str, Any]:
         "sr": "clipped and rounded to uint8",
         "y": "BT.601 luma as MATLAB's rgb2ycbcr has it (16 to 235), unrounded; grey counts as RGB",
         "ssim": "Wang et al. 2004: Gaussian window 11x11, sigma 1.5, valid region",
-        "mean": "of the per-image scores; null stands for infinity (equal pictures)",
+        "colour_drift": "mean of shrunk SR minus LR, per channel, in grey levels of 255; shrunk by "
+        "the exact bicubic, unrounded",
+        "checkerboard": "power of SR's luma at multiples of 1/scale, relative to the HR's (Welch)",
+        "vgg_distance": result.vgg or "not measured (no --vgg_weights)",
+        "mean": "of the per-image scores; null stands for infinity (equal pictures) or for a "
+        "picture too small for the score",
         "package_version": srgan_tf.__version__,
         "tensorflow_version": tf.__version__,
         "numpy_version": np.__version__,
@@ -41,8 +53,11 @@ def protocol(result: Evaluation) -> dict[str, Any]:
     }
 
 
-def to_json(result: Evaluation) -> str:
-    """Returns json: `mean.psnr_y`, `images[i].psnr_y`, both also under `bicubic`, `protocol`."""
+def to_json(result: Evaluation, explanation: explain.Explanation | None = None) -> str:
+    """Returns json: `mean.psnr_y`, `images[i].psnr_y`, both also under `bicubic`, `protocol`.
+
+    With an explanation its cells stand under `explain`.
+    """
     record = {
         "mean": _finite(result.mean()),
         "bicubic": {"mean": _finite(result.mean("bicubic"))},
@@ -51,6 +66,7 @@ def to_json(result: Evaluation) -> str:
                 "name": row.name,
                 "height": row.height,
                 "width": row.width,
+                "is_grey": row.is_grey,
                 **_finite(row.model),
                 "bicubic": _finite(row.bicubic),
             }
@@ -58,6 +74,8 @@ def to_json(result: Evaluation) -> str:
         ],
         "protocol": protocol(result),
     }
+    if explanation:
+        record["explain"] = explain.to_record(explanation)
     return json.dumps(record, indent=2, allow_nan=False) + "\n"
 
 
@@ -74,27 +92,52 @@ def to_csv(result: Evaluation) -> str:
     return text.getvalue()
 
 
-def to_table(result: Evaluation) -> str:
-    """Returns text: the model's columns, then bicubic's; the last line is the mean."""
-    names = list(result.mean())
+def to_table(result: Evaluation, *, published: bool = True) -> str:
+    """Returns text: PSNR and SSIM of the model, then bicubic's; below, what they do not tell.
+
+    `published` adds the paper's scores, where the pictures are a set that it used.
+    """
+    metrics_names = list(metrics.METRICS)
+    others = [name for name in result.mean() if name not in metrics_names]
+    head = f"{result.model}, x{result.scale}, border {result.border} px, LR " + (
+        f"from {result.lr}" if result.lr else "made by MATLAB's bicubic"
+    )
+    lines = [head, *_table(result, metrics_names), "", *_table(result, others)]
+    lines += _published(result) if published else []
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _table(result: Evaluation, names: list[str]) -> list[str]:
+    """Returns the lines of a table of some scores: a row per picture, the last one the mean."""
     sides = ["bicubic"] if result.model == BICUBIC else ["model", "bicubic"]
     scored = [(row.name, [getattr(row, of) for of in sides]) for row in result.rows]
     scored.append(("mean", [result.mean(of) for of in sides]))
     first = max(len("image"), *(len(name) for name, _ in scored))
     group = (_COLUMN + 1) * len(names)
     rule = "-" * (first + len(sides) * (group + 2))
-    text = [
-        f"{result.model}, x{result.scale}, border {result.border} px, LR "
-        + (f"from {result.lr}" if result.lr else "made by MATLAB's bicubic"),
+    lines = [
         " " * first + "".join(f"  {side:^{group}}" for side in sides),
-        f"{'image':<{first}}" + ("  " + "".join(map(_heading, names))) * len(sides),
+        f"{'image':<{first}}"
+        + ("  " + "".join(f" {title(name):>{_COLUMN}}" for name in names)) * len(sides),
         rule,
     ]
     for name, columns in scored:
-        cells = "".join("  " + "".join(_cell(n, scores[n]) for n in names) for scores in columns)
-        text.append(f"{name:<{first}}{cells}")
-    text.insert(-1, rule)
-    return "\n".join(text)
+        cells = (
+            "".join(f" {format_score(n, scores[n]):>{_COLUMN}}" for n in names)
+            for scores in columns
+        )
+        lines.append(f"{name:<{first}}" + "".join("  " + text for text in cells))
+    lines.insert(-1, rule)
+    return lines
+
+
+def _published(result: Evaluation) -> list[str]:
+    """Returns the paper's scores where the pictures are a set that it used."""
+    reference = references.find([row.name for row in result.rows], result.scale)
+    if not reference:
+        return []
+    rows = [f"  {row.method:<16} {row.psnr_y:6.2f} dB  {row.ssim_y:.4f}" for row in reference.rows]
+    return ["", f"Published for {reference.dataset} (Y; {reference.rows[0].source}):", *rows]
 
 
 def write(path: str, text: str) -> None:
@@ -103,14 +146,19 @@ def write(path: str, text: str) -> None:
     files.write_atomically(path, [text.encode()])
 
 
-def _heading(metric: str) -> str:
+def title(metric: str) -> str:
+    """Returns a metric's heading, for example "PSNR-Y"."""
+    if metric in _TITLES:
+        return _TITLES[metric]
     kind, _, colour = metric.partition("_")
-    title = f"{kind.upper()}-{colour.upper()}" if colour else kind
-    return f" {title:>{_COLUMN}}"
+    return f"{kind.upper()}-{colour.upper()}"
 
 
-def _cell(metric: str, value: float) -> str:
-    return f" {value:{_COLUMN}.2f}" if metric.startswith("psnr") else f" {value:{_COLUMN}.4f}"
+def format_score(metric: str, value: float) -> str:
+    """Returns a score with as many digits as mean something."""
+    if metric.startswith("colour_drift"):
+        return f"{value:+.2f}"
+    return f"{value:.4f}" if metric.startswith("ssim") else f"{value:.2f}"
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float | None]:

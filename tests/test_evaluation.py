@@ -1,4 +1,4 @@
-"""evaluation.py and report.py: scores, their forms, and folders that do not match."""
+"""evaluation.py, image_pairs.py and report.py: scores, their forms, folders that do not match."""
 
 import csv
 import io
@@ -24,6 +24,11 @@ def hr(tmp_path):
     Image.fromarray(fixtures.photo_like(32, 32, 2)[..., 1]).save(folder / "sub" / "grey.png")
     (folder / "README.txt").write_text("no picture")
     return folder
+
+
+def run(model, *, scale=None, checkpoint="last", **settings):
+    loaded = evaluation.load_model(model, scale=scale, checkpoint=checkpoint)
+    return evaluation.run(loaded, **settings)
 
 
 def _make_lr(hr, folder, scale, suffix=""):
@@ -53,35 +58,36 @@ def test_the_border_is_left_out():
 
 def test_bicubic_is_scored_beside_the_model(hr):
     saved = {}
-    originals = [str(path) for path in hr.rglob("*.png")]
-    rows = evaluation.evaluate(
-        lambda lr: lr.repeat(4, axis=0).repeat(4, axis=1),
-        originals,
-        None,
-        4,
-        on_image=lambda name, sr: saved.update({name: sr}),
+    nearest = evaluation.Model("nearest", lambda lr: lr.repeat(4, axis=0).repeat(4, axis=1), 4, {})
+    result = evaluation.run(
+        nearest, hr=str(hr), on_image=[lambda row, pictures: saved.update({row.name: pictures})]
     )
-    assert [row.name for row in rows] == ["even", "odd", "sub/grey"]
-    assert [(row.height, row.width) for row in rows] == [(40, 32), (40, 48), (32, 32)]
-    assert saved["odd"].shape == (40, 48, 3)
-    for row in rows:
+    assert [row.name for row in result.rows] == ["even", "odd", "sub/grey"]
+    assert [row.is_grey for row in result.rows] == [False, False, True]
+    assert [(row.height, row.width) for row in result.rows] == [(40, 32), (40, 48), (32, 32)]
+    assert saved["odd"].sr.shape == saved["odd"].hr.shape == (40, 48, 3)
+    assert saved["odd"].lr.shape == (10, 12, 3)
+    for row in result.rows:
         assert row.bicubic["psnr_y"] > row.model["psnr_y"]
+        # Nearest neighbour leaves blocks, bicubic none.
+        assert row.bicubic["colour_drift_r"] == pytest.approx(0, abs=0.5)
     original = fixtures.photo_like(40, 32, 1)
     upscaled = bicubic.imresize(bicubic.imresize(original, 1 / 4), 4)
-    assert rows[0].bicubic == evaluation.score(upscaled, original, 4)
+    expected = evaluation.score(upscaled, original, 4)
+    assert {name: result.rows[0].bicubic[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize("suffix", ["", "x4"])
 def test_lr_pictures_are_found_by_name(hr, tmp_path, suffix):
     lr = _make_lr(hr, tmp_path / "lr", 4, suffix)
-    made = evaluation.run("bicubic", hr=str(hr))
-    given = evaluation.run("bicubic", hr=str(hr), lr=str(lr))
-    assert given.rows == made.rows
+    made = run("bicubic", hr=str(hr))
+    given = run("bicubic", hr=str(hr), lr=str(lr))
+    assert json.loads(report.to_json(given))["images"] == json.loads(report.to_json(made))["images"]
 
 
 def test_run_folder_in_every_form(hr, tmp_path):
     model = test_export.make_run(tmp_path / "run", steps=(7,))
-    result = evaluation.run(model, hr=str(hr), save=str(tmp_path / "sr"))
+    result = run(model, hr=str(hr), on_image=[evaluation.saver(str(tmp_path / "sr"))])
     assert (result.scale, result.border) == (2, 2)
     assert Image.open(tmp_path / "sr" / "sub" / "grey.png").size == (32, 32)
 
@@ -102,17 +108,18 @@ def test_run_folder_in_every_form(hr, tmp_path):
     assert float(lines[3]["psnr_y"]) == result.mean()["psnr_y"]
 
     table = report.to_table(result).splitlines()
-    assert table[-1].split()[:2] == ["mean", f"{result.mean()['psnr_y']:.2f}"]
-    assert len(table) == 3 + 1 + len(result.rows) + 1 + 1
+    means = [line.split() for line in table if line.startswith("mean")]
+    assert means[0][1] == f"{result.mean()['psnr_y']:.2f}"
+    assert means[1][1] == f"{result.mean()['colour_drift_r']:+.2f}"
     assert max(map(len, table[1:])) <= 100
 
     with pytest.raises(errors.InputError, match="enlarges by 2"):
-        evaluation.run(model, hr=str(hr), scale=4)
+        run(model, hr=str(hr), scale=4)
 
 
 def test_equal_pictures_give_valid_json(tmp_path):
     Image.new("RGB", (32, 32), "teal").save(tmp_path / "flat.png")
-    result = evaluation.run("bicubic", hr=str(tmp_path))
+    result = run("bicubic", hr=str(tmp_path))
     assert json.loads(report.to_json(result))["mean"]["psnr_y"] is None
     assert "inf" in report.to_table(result)
 
@@ -123,8 +130,8 @@ def test_transparent_pictures_are_put_on_white(tmp_path):
     for name, picture in (("a", image), ("b", photos.flatten(image[..., :3], image[..., 3]))):
         (tmp_path / name).mkdir()
         Image.fromarray(picture).save(tmp_path / name / "x.png")
-    transparent, flat = (evaluation.run("bicubic", hr=str(tmp_path / name)) for name in "ab")
-    assert transparent.rows == flat.rows
+    transparent, flat = (run("bicubic", hr=str(tmp_path / name)) for name in "ab")
+    assert transparent.rows[0].model["psnr_y"] == flat.rows[0].model["psnr_y"]
 
 
 def test_reports_are_written_with_their_folder(tmp_path):
@@ -137,33 +144,64 @@ def test_folders_that_do_not_match(hr, tmp_path):
     lr = _make_lr(hr, tmp_path / "lr", 4)
     (lr / "odd.png").rename(lr / "other.png")
     with pytest.raises(errors.InputError, match="no LR picture for odd; no HR picture for other"):
-        evaluation.run("bicubic", hr=str(hr), lr=str(lr))
+        run("bicubic", hr=str(hr), lr=str(lr))
     (lr / "other.png").rename(lr / "odd.png")
     with pytest.raises(errors.InputError, match=r"even.png is 8x10, but .* scale 2 needs 16x20"):
-        evaluation.run("bicubic", hr=str(hr), lr=str(lr), scale=2)
+        run("bicubic", hr=str(hr), lr=str(lr), scale=2)
     Image.open(hr / "odd.png").save(hr / "odd.bmp")
     with pytest.raises(errors.InputError, match="Two pictures have the name odd"):
-        evaluation.run("bicubic", hr=str(hr))
+        run("bicubic", hr=str(hr))
 
 
 def test_pictures_that_cannot_be_scored(tmp_path):
     with pytest.raises(errors.InputError, match="no pictures in"):
-        evaluation.run("bicubic", hr=str(tmp_path))
+        run("bicubic", hr=str(tmp_path))
     path = tmp_path / "small.png"
     Image.new("RGB", (18, 40)).save(path)
-    with pytest.raises(errors.InputError, match=r"small.png: .* too small"):
-        evaluation.run("bicubic", hr=str(tmp_path))
-    Image.new("RGB", (3, 40)).save(path)
-    with pytest.raises(errors.InputError, match="smaller than one LR pixel"):
-        evaluation.run("bicubic", hr=str(tmp_path))
+    with pytest.raises(errors.InputError, match=r"small.png is too small.*18x40.*19x19 are needed"):
+        run("bicubic", hr=str(tmp_path))
     path.write_bytes(b"\x89PNG broken")
     with pytest.raises(errors.InputError, match="small.png: corrupt"):
-        evaluation.run("bicubic", hr=str(tmp_path))
+        run("bicubic", hr=str(tmp_path))
+
+
+def test_sizes_are_checked_before_anything_is_scored(hr, tmp_path):
+    lr = _make_lr(hr, tmp_path / "lr", 4)
+    Image.new("L", (9, 8)).save(lr / "sub" / "grey.png")  # The last by name.
+    scored = []
+    with pytest.raises(errors.InputError, match="grey.png is 9x8, but .* needs 8x8"):
+        run("bicubic", hr=str(hr), lr=str(lr), on_image=[lambda *args: scored.append(args)])
+    assert not scored
+
+
+def test_a_grey_lr_of_a_coloured_hr_is_refused(hr, tmp_path):
+    lr = _make_lr(hr, tmp_path / "lr", 4)
+    Image.open(lr / "odd.png").convert("L").save(lr / "odd.png")
+    with pytest.raises(
+        errors.InputError, match=r"lr/odd.png is grey but .*hr/odd.png is in colour"
+    ):
+        run("bicubic", hr=str(hr), lr=str(lr))
+
+
+def test_scores_that_pictures_are_too_small_for_are_null(tmp_path):
+    Image.fromarray(fixtures.photo_like(24, 24)).save(tmp_path / "small.png")
+    result = run("bicubic", hr=str(tmp_path))
+    assert json.loads(report.to_json(result))["mean"]["checkerboard"] is None
+    Image.fromarray(fixtures.photo_like(48, 48)).save(tmp_path / "large.png")
+    both = run("bicubic", hr=str(tmp_path))
+    assert both.mean()["checkerboard"] == both.rows[0].model["checkerboard"]
+
+
+def test_pretrained_names_and_what_they_exclude():
+    with pytest.raises(errors.InputError, match="--checkpoint=best is for run folders; srgan is a"):
+        evaluation.load_model("srgan", checkpoint="best")
+    with pytest.raises(errors.InputError, match=r"no folder srgan2.*there are: srresnet, srgan"):
+        evaluation.load_model("srgan2")
 
 
 @pytest.mark.parametrize(("name", "psnr", "ssim"), [("Set5", 28.43, 0.8111)])
 def test_bicubic_on_the_published_set(name, psnr, ssim):
     data = fixtures.shared(f"data/{name}")
-    result = evaluation.run("bicubic", hr=f"{data}/HR", lr=f"{data}/LRbicx4")
+    result = run("bicubic", hr=f"{data}/HR", lr=f"{data}/LRbicx4")
     assert result.mean()["psnr_y"] == pytest.approx(psnr, abs=0.01)
     assert result.mean()["ssim_y"] == pytest.approx(ssim, abs=0.001)

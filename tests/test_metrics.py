@@ -84,6 +84,18 @@ def test_all_metrics_equal_numpy():
             np.testing.assert_allclose(scores[index], value, rtol=2e-5, err_msg=name)
 
 
+def test_means_over_large_images_are_exact():
+    # A million summands: sums in float32 are off in the fourth digit.
+    hr = tf.random.stateless_uniform([1, 512, 768, 3], [1, 2])
+    sr = hr + 0.05 * tf.random.stateless_normal(hr.shape, [3, 4])
+    per_channel = [metrics.ssim(sr[..., c : c + 1], hr[..., c : c + 1], 0) for c in range(3)]
+    np.testing.assert_allclose(metrics.ssim(sr, hr, 0), tf.add_n(per_channel) / 3, atol=1e-6)
+    expected = [_numpy_ssim(sr[0, ..., 0].numpy(), hr[0, ..., 0].numpy())]
+    np.testing.assert_allclose(per_channel[0], expected, atol=1e-6)
+    mse = np.mean((sr.numpy().astype(np.float64) - hr.numpy()) ** 2)
+    np.testing.assert_allclose(metrics.psnr(sr, hr, 0), [-10 * np.log10(mse)], atol=1e-4)
+
+
 @pytest.mark.parametrize("name", sorted(metrics.METRICS))
 def test_border_is_cut_from_all_four_sides_and_better_scores_higher(name):
     metric = metrics.METRICS[name]

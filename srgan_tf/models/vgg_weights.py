@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from srgan_tf import errors, registry
+from srgan_tf import errors, files, registry
 
 _CONVS_PER_BLOCK = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
@@ -51,9 +51,9 @@ def load(network: str, source: str, shapes: Mapping[str, tuple[int, ...]]) -> We
     if source == "imagenet":
         found, source = _download(network), f"keras.applications' {network}"
     elif source.endswith((".h5", ".hdf5")):
-        found = _read(source, _from_h5)
+        found = _read(files.expand(source), _from_h5)
     elif source.endswith(".npz"):
-        found = _read(source, _from_npz)
+        found = _read(files.expand(source), _from_npz)
     else:
         raise errors.InputError(
             f"vgg_weights must be imagenet, random, or the path of an .h5 or .npz file: {source!r}."

@@ -1,4 +1,4 @@
-"""Upscales pictures with a trained model: a run folder or an exported SavedModel.
+"""Upscales pictures with a trained model: a run folder, an exported SavedModel, or by name.
 
 No training code is imported here. Pictures are uint8 RGB; large ones are done tile by tile
 (tiling.py) with the same result.
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from srgan_tf import errors, run_folder
-from srgan_tf.models import layers
+from srgan_tf.models import layers, pretrained
 from srgan_tf.serving import export, tiling
 
 
@@ -47,16 +47,24 @@ class Upscaler:
     def load(
         cls, path: str, checkpoint: str = "last", *, tile_size: int = tiling.DEFAULT_TILE_SIZE
     ) -> "Upscaler":
-        """Loads a run folder, a SavedModel, or the highest version in a folder of SavedModels.
+        """Loads a run folder, a SavedModel, the highest version in a folder of them, or by name.
 
         Args:
-            path: the folder.
+            path: the folder, or the name of a pretrained model (models/pretrained.py). A folder
+                that is called like one is written `./srgan`.
             checkpoint: "last", "best" or a step; for run folders only.
             tile_size: side of a tile in LR pixels; smaller takes less memory.
 
         Raises:
             errors.InputError: `path` is none of these, or cannot be loaded.
         """
+        if path in pretrained.PRETRAINED:
+            if checkpoint != "last":
+                raise errors.InputError(
+                    f"--checkpoint={checkpoint} is for run folders; {path} is a pretrained model "
+                    f"(write ./{path} for a folder of that name)."
+                )
+            return cls._from_pretrained(path, tile_size)
         if run_folder.is_run_folder(path):
             return cls._from_run_folder(path, checkpoint, tile_size)
         directory = _find_saved_model(path)
@@ -68,15 +76,22 @@ class Upscaler:
         return cls._from_saved_model(directory, tile_size)
 
     @classmethod
+    def _from_pretrained(cls, name: str, tile_size: int) -> "Upscaler":
+        return cls._from_generator(
+            pretrained.load_generator(name),
+            pretrained.SCALE,
+            tile_size,
+            {"kind": "pretrained", "name": name, "source": pretrained.SOURCE},
+        )
+
+    @classmethod
     def _from_run_folder(cls, path: str, checkpoint: str, tile_size: int) -> "Upscaler":
         generator, config, step = run_folder.load_generator(path, checkpoint)
-        module = export.ServingModule(generator)
-        return cls(
-            lambda lr: module.upscale(lr)["sr"],
-            scale=config.data.scale,
-            receptive_radius=layers.receptive_radius(generator, config.data.scale),
-            tile_size=tile_size,
-            origin={
+        return cls._from_generator(
+            generator,
+            config.data.scale,
+            tile_size,
+            {
                 "kind": "run folder",
                 "path": path,
                 "checkpoint": checkpoint,
@@ -84,6 +99,19 @@ class Upscaler:
                 "recipe": config.recipe,
                 "generator": config.generator.name,
             },
+        )
+
+    @classmethod
+    def _from_generator(
+        cls, generator: tf.keras.Model, scale: int, tile_size: int, origin: dict[str, Any]
+    ) -> "Upscaler":
+        module = export.ServingModule(generator)
+        return cls(
+            lambda lr: module.upscale(lr)["sr"],
+            scale=scale,
+            receptive_radius=layers.receptive_radius(generator, scale),
+            tile_size=tile_size,
+            origin=origin,
         )
 
     @classmethod
@@ -132,7 +160,11 @@ class Upscaler:
 def _find_saved_model(path: str) -> str:
     """Returns `path` or its highest numbered subfolder, whichever is a SavedModel."""
     if not tf.io.gfile.isdir(path):
-        raise errors.InputError(f"There is no folder {path} (a run folder or a SavedModel).")
+        names = ", ".join(pretrained.PRETRAINED)
+        raise errors.InputError(
+            f"There is no folder {path} (a run folder or a SavedModel), nor a pretrained model of "
+            f"that name (there are: {names})."
+        )
     if tf.saved_model.contains_saved_model(path):
         return path
     versions = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]

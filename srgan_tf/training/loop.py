@@ -14,6 +14,7 @@ from srgan_tf.training import checkpoints as checkpoints_lib
 from srgan_tf.training import (
     curves,
     environment,
+    initialization,
     optimizers,
     reporting,
     state,
@@ -63,6 +64,8 @@ def train(
     pipeline.check(train_split, config.data)
     with strategy.scope():
         train_state = state.build(config)
+        if not checkpoints_lib.latest_step(run_dir):
+            initialization.initialize(config, train_state.generator, train_state.discriminator)
     validator = validation.Validator(validation_split, config, train_state.generator)
     _open_run_folder(run_dir, config, train_split, validation_split)
     run = _Run(config, run_dir, strategy, train_state, train_split, validator)

@@ -1,0 +1,90 @@
+"""diagnostics.py: colour drift, checkerboard score and VGG distance on planted faults."""
+
+import fixtures
+import numpy as np
+import pytest
+
+from srgan_tf import bicubic, diagnostics, errors
+
+
+def _grid(height, width, period, amplitude):
+    pattern = np.zeros([period, period])
+    pattern[0, 0] = amplitude
+    tiled = np.tile(pattern, (height // period + 1, width // period + 1))
+    return tiled[:height, :width, None]
+
+
+def _uint8(image):
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+
+
+def test_colour_drift_is_the_offset_of_each_channel():
+    hr = np.clip(fixtures.photo_like(48, 64), 20, 230)  # Room for the offsets.
+    lr = bicubic.imresize(hr, 1 / 4)
+    drift = diagnostics.colour_drift(_uint8(hr + np.array([3.0, 0.0, -5.0])), lr)
+    # LR was rounded, twice: half a level at most, on average far less.
+    assert drift["colour_drift_r"] == pytest.approx(3, abs=0.05)
+    assert drift["colour_drift_g"] == pytest.approx(0, abs=0.05)
+    assert drift["colour_drift_b"] == pytest.approx(-5, abs=0.05)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_checkerboard_is_one_for_the_original_and_below_for_smooth_pictures(scale):
+    hr = fixtures.photo_like(96, 120)
+    smooth = bicubic.imresize(bicubic.imresize(hr, 1 / scale), scale)
+    assert diagnostics.checkerboard(hr, hr, scale=scale, border=scale) == 1
+    assert diagnostics.checkerboard(smooth, hr, scale=scale, border=scale) < 0.5
+
+
+@pytest.mark.parametrize("period", [2, 4])
+def test_checkerboard_rises_with_a_grid_and_not_with_an_offset(period):
+    hr = fixtures.photo_like(96, 120)
+    smooth = bicubic.imresize(bicubic.imresize(hr, 1 / 4), 4)
+    grids = [_uint8(smooth + _grid(96, 120, period, amplitude)) for amplitude in (0, 8, 16, 32)]
+    scores = [diagnostics.checkerboard(grid, hr, scale=4, border=4) for grid in grids]
+    assert scores == sorted(scores)
+    assert scores[-1] > max(10 * scores[0], 1)
+    darker = np.clip(hr, 0, 200)
+    assert diagnostics.checkerboard(darker + 20, darker, scale=4, border=4) == pytest.approx(1)
+
+
+def test_a_grid_of_another_period_is_no_checkerboard():
+    hr = np.full([96, 96, 3], 128, np.uint8)
+    score = diagnostics.checkerboard(_uint8(hr + _grid(96, 96, 3, 30)), hr, scale=4, border=0)
+    planted = diagnostics.checkerboard(_uint8(hr + _grid(96, 96, 4, 30)), hr, scale=4, border=0)
+    # A period of 3 has no line at multiples of 1/4; what is left leaks through the window.
+    assert score < planted / 1000
+
+
+def test_checkerboard_of_a_grid_by_hand():
+    # On a flat HR only rounding's floor of 1/12 is there. A point of a every 4 x 4 pixels has at
+    # each of the 15 frequencies the amplitude a / 16, so the power |a / 16 * sum(window)|**2
+    # against 1/12 * sum(window**2); the floor itself adds 1.
+    hr = np.full([64, 64, 3], 100, np.uint8)
+    line = np.hanning(33)[:-1]
+    window = np.outer(line, line)
+    expected = 1 + (16 / 16 * window.sum()) ** 2 / (window**2).sum() * 12
+    score = diagnostics.checkerboard(_uint8(hr + _grid(64, 64, 4, 16)), hr, scale=4, border=0)
+    assert score == pytest.approx(expected, rel=1e-6)
+
+
+def test_pictures_smaller_than_a_window_have_no_checkerboard_score():
+    hr = fixtures.photo_like(39, 80)
+    assert np.isnan(diagnostics.checkerboard(hr, hr, scale=4, border=4))
+
+
+def test_vgg_distance_is_zero_for_equal_pictures_and_grows_with_blur():
+    weights = fixtures.shared("weights/vgg19_block1-3.npz")
+    distance = diagnostics.VggDistance(weights)
+    hr = fixtures.photo_like(64, 64)
+    blurred = [bicubic.imresize(bicubic.imresize(hr, 1 / s), s) for s in (2, 4)]
+    scores = [distance(picture, hr, 4) for picture in (hr, *blurred)]
+    assert scores[0] == 0
+    assert 0 < scores[1] < scores[2]
+    assert "block2_conv2" in distance.description
+
+
+def test_vgg_layers_that_the_file_lacks_are_named():
+    weights = fixtures.shared("weights/vgg19_block1-3.npz")
+    with pytest.raises(errors.InputError, match="block5_conv4"):
+        diagnostics.VggDistance(weights, layer="block5_conv4")
