@@ -47,7 +47,7 @@ _EXTRAS = {
         f"tensorflow-serving-api{_NEW_RANGE}; {_NEW}",
     ],
     # ruff's layout changes between minor versions.
-    "dev": ["pytest>=8", "ruff>=0.17,<0.18", "packaging>=24"],
+    "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.17,<0.18", "packaging>=24"],
 }
 
 

@@ -12,7 +12,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/setup_env.sh
 . "$root/scripts/setup_env.sh"
 
-setup_env "$root" dev
+setup_env "$root" dev,pretrained
 cd "$root"
 say "using $("$SRGAN_BIN/python" --version) in $(dirname "$SRGAN_BIN")"
 
@@ -21,6 +21,8 @@ say "ruff check, ruff format --check"
 "$SRGAN_BIN/python" -m ruff check -q --output-format=concise . || lint=1
 "$SRGAN_BIN/python" -m ruff format --check . || lint=1
 
+# Whole files go to as many processes as there are cores: most of the time is spent tracing, on one.
+[ $# -gt 0 ] || set -- -n auto --maxprocesses=4 --dist=loadfile
 say "pytest $*"
 "$SRGAN_BIN/python" -m pytest "$@"
 [ "$lint" = 0 ] || die "the tests passed, but ruff did not (see above); try: ruff check --fix . && ruff format ."

@@ -199,7 +199,9 @@ def test_pretrained_names_and_what_they_exclude():
         evaluation.load_model("srgan2")
 
 
-@pytest.mark.parametrize(("name", "psnr", "ssim"), [("Set5", 28.43, 0.8111)])
+@pytest.mark.parametrize(
+    ("name", "psnr", "ssim"), [("Set5", 28.43, 0.8111), ("Set14", 26.09, 0.7048)]
+)
 def test_bicubic_on_the_published_set(name, psnr, ssim):
     data = fixtures.shared(f"data/{name}")
     result = run("bicubic", hr=f"{data}/HR", lr=f"{data}/LRbicx4")
