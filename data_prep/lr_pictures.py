@@ -52,7 +52,7 @@ def run(jobs: Sequence[Job], *, workers: int) -> list[Outcome]:
         with contextlib.closing(made) as results, bar:
             for outcome in results:
                 if outcome.made:
-                    _make_folder(os.path.dirname(outcome.target))
+                    files.make_folder(os.path.dirname(outcome.target))
                     files.write_atomically(outcome.target, [outcome.png])
                 outcomes.append(dataclasses.replace(outcome, png=b""))
                 bar.update()
@@ -60,14 +60,14 @@ def run(jobs: Sequence[Job], *, workers: int) -> list[Outcome]:
         logging.info("Stopped; %s.", again)
         raise
     except pool.WorkerDiedError as error:
-        names = ", ".join(sorted(lr_plan.shown(job.name) for job in error.jobs)[:4])
+        names = ", ".join(sorted(files.shown(job.name) for job in error.jobs)[:4])
         raise errors.InputError(
             f"a worker process was killed (out of memory?) while at one of: {names}; {again}, "
             "fewer --workers need less memory"
         ) from error
     outcomes.sort(key=lambda outcome: outcome.name)
     if all(outcome.problem for outcome in outcomes):
-        first = f"{lr_plan.shown(outcomes[0].name)}: {outcomes[0].problem}"
+        first = f"{files.shown(outcomes[0].name)}: {outcomes[0].problem}"
         raise errors.InputError(
             f"none of {len(outcomes)} files can be used, nothing written; the first is {first}"
         )
@@ -109,7 +109,7 @@ def shrink(photo: photos.Photo, scale: int, border: str) -> np.ndarray:
 def describe(outcomes: Sequence[Outcome], output: str, rule: str, seconds: float) -> str:
     """Returns the closing lines for the terminal; files that were not used come last."""
     problems = [
-        f"  {lr_plan.shown(outcome.name)}: {outcome.problem}"
+        f"  {files.shown(outcome.name)}: {outcome.problem}"
         for outcome in outcomes
         if outcome.problem
     ]
@@ -127,15 +127,6 @@ def _read(path: str) -> bytes:
             return stream.read()
     except OSError as error:
         raise photos.PhotoError("unreadable", error.strerror or str(error)) from error
-
-
-def _make_folder(path: str) -> None:
-    if not files.is_remote(path):
-        os.makedirs(path, exist_ok=True)
-        return
-    import tensorflow as tf
-
-    tf.io.gfile.makedirs(path)
 
 
 def _count(number: int, noun: str) -> str:

@@ -91,7 +91,7 @@ def plan(
 def origin_of(path: str, *, decode: bool = False) -> str | None:
     """Returns what a PNG says of how it was made, "" if nothing; None when it cannot be read."""
     try:
-        with files.open_file(path) as stream, Image.open(stream) as picture:
+        with files.open_file(path) as stream, Image.open(stream, formats=("PNG",)) as picture:
             if decode:
                 picture.load()
             return picture.info.get(CHUNK, "")
@@ -99,33 +99,24 @@ def origin_of(path: str, *, decode: bool = False) -> str | None:
         return None
 
 
-def shown(name: str) -> str:
-    """Returns a name that every terminal takes: bytes that are no text are escaped."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
 def _refuse_output_among(inputs: Sequence[str], found: list[files.Found], output: str) -> None:
     """Keeps LR pictures from overwriting HR ones, and from being taken for them the next time."""
-    inside = _real(output)
     for one in inputs:  # A file is no folder, so that nothing lies in it.
-        if f"{inside}/".startswith(f"{_real(one)}/"):
+        if files.lies_in(output, one):
             raise errors.InputError(f"output {output} lies in the input {one}; put it beside it")
     for folder in {os.path.dirname(one.path) for one in found}:
-        if f"{_real(folder)}/".startswith(f"{inside}/"):
+        if files.lies_in(folder, output):
             raise errors.InputError(
                 f"the input {folder or '.'} lies in the output {output}; choose another --output"
             )
-
-
-def _real(path: str) -> str:
-    return (path if files.is_remote(path) else os.path.realpath(path)).rstrip("/")
 
 
 def _refuse_collision(target: str, group: list[files.Found]) -> None:
     pictures = [one.path for one in group if len(group) > 1 and _is_picture(one.path)]
     if len(pictures) > 1:
         raise errors.InputError(
-            f"{' and '.join(map(shown, pictures))} would both become {shown(target)}; rename one"
+            f"{' and '.join(map(files.shown, pictures))} would both become {files.shown(target)}; "
+            "rename one"
         )
 
 
@@ -144,21 +135,13 @@ def _is_there(target: str, settings: LrSettings) -> bool:
     Raises:
         errors.InputError: it was made otherwise.
     """
-    if not _exists(target):
+    if not files.exists(target):
         return False
     origin = origin_of(target)
     if origin is not None and not origin.startswith(f"{settings.rule};"):
         by = f"by {origin.partition(';')[0]}" if origin else "by something else"
         raise errors.InputError(
-            f"{shown(target)} is there already, made {by}; --overwrite replaces it, or choose "
-            "another --output"
+            f"{files.shown(target)} is there already, made {by}; --overwrite replaces it, or "
+            "choose another --output"
         )
     return True
-
-
-def _exists(path: str) -> bool:
-    if not files.is_remote(path):
-        return os.path.exists(path)
-    import tensorflow as tf
-
-    return tf.io.gfile.exists(path)

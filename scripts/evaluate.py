@@ -50,11 +50,15 @@ _VGG_WEIGHTS = flags.DEFINE_string(
     "Also measure the distance in VGG features, with these weights: imagenet (downloaded) or an "
     ".h5 or .npz file.",
 )
-_VGG_NETWORK = flags.DEFINE_enum(
-    "vgg_network", "vgg19", ["vgg16", "vgg19"], "The network of --vgg_weights."
-)
-_VGG_LAYER = flags.DEFINE_string(
-    "vgg_layer", "block2_conv2", "Its layer (block2_conv2 is VGG22, block5_conv4 VGG54)."
+_VGG_CHOICES = (
+    flags.DEFINE_enum(
+        "vgg_network", None, ["vgg16", "vgg19"], "The network of --vgg_weights (default: vgg19)."
+    ),
+    flags.DEFINE_string(
+        "vgg_layer",
+        None,
+        "Its layer (default: block2_conv2, the paper's VGG22; block5_conv4 is VGG54).",
+    ),
 )
 _CSV = flags.DEFINE_string("csv", None, "File for the scores as csv.")
 _SAVE = flags.DEFINE_string("save", None, "Folder for the SR pictures, as png.")
@@ -71,16 +75,12 @@ _TILE_SIZE = flags.DEFINE_integer(
 
 
 def main(argv: list[str]) -> None:
-    """Evaluates, prints the table and writes what was asked for."""
-    if len(argv) > 1:
-        raise errors.InputError(f"Unexpected arguments: {' '.join(argv[1:])}; use --flag=value.")
-    for flag in (_MODEL, _HR):
-        if not flag.value:
-            raise errors.InputError(f"--{flag.name} is needed; see --help.")
+    """Evaluates, prints the tables and writes what was asked for."""
+    _check_flags(argv)
     cli.import_tensorflow()
-    from srgan_tf import details, diagnostics, evaluation, explain, html_report, references, report
+    from srgan_tf import details, diagnostics, evaluation, evaluation_model, explain, report
 
-    model = evaluation.load_model(
+    model = evaluation_model.load(
         files.expand(_MODEL.value),
         scale=_SCALE.value,
         checkpoint=_CHECKPOINT.value,
@@ -88,31 +88,51 @@ def main(argv: list[str]) -> None:
     )
     vgg = None
     if _VGG_WEIGHTS.value:
-        weights = files.expand(_VGG_WEIGHTS.value)
-        vgg = diagnostics.VggDistance(weights, network=_VGG_NETWORK.value, layer=_VGG_LAYER.value)
+        names = {flag.name.removeprefix("vgg_"): flag.value for flag in _VGG_CHOICES if flag.value}
+        vgg = diagnostics.VggDistance(_VGG_WEIGHTS.value, **names)
     border = model.scale if _BORDER.value is None else _BORDER.value
+    hr, lr = files.expand(_HR.value), files.expand(_LR.value)
+    needed = max(border, model.scale) if _EXPLAIN.value else border
+    pairs = evaluation.find_pairs(hr, lr, model.scale, needed, vgg)
     crops = details.Collector(border)
     on_image = [crops] if _REPORT.value else []
     if _SAVE.value:
-        on_image.append(evaluation.saver(files.expand(_SAVE.value)))
-    hr, lr = files.expand(_HR.value), files.expand(_LR.value)
-    result = evaluation.run(model, hr=hr, lr=lr, border=border, vgg=vgg, on_image=on_image)
-    # First: a path that cannot be written does not lose it.
+        on_image.append(evaluation.saver(files.expand(_SAVE.value), pairs))
+    result = evaluation.run(model, pairs, hr=hr, lr=lr, border=border, vgg=vgg, on_image=on_image)
     cli.emit(report.to_table(result, published=not _EXPLAIN.value))
-    explanation = None
-    if _EXPLAIN.value:
-        pairs = evaluation.find_pairs(hr, lr, model.scale, border)
-        explanation = explain.explain(model, pairs, border)
+    explanation = explain.explain(model, pairs, border) if _EXPLAIN.value else None
+    if explanation:
         cli.emit("\n" + explain.to_text(explanation))
-    reference = references.find([row.name for row in result.rows], model.scale)
+    _write(result, explanation, crops)
+
+
+def _check_flags(argv: list[str]) -> None:
+    """Complains about flags and outputs before anything is loaded."""
+    if len(argv) > 1:
+        raise errors.InputError(f"Unexpected arguments: {' '.join(argv[1:])}; use --flag=value.")
+    for flag in (_MODEL, _HR):
+        if not flag.value:
+            raise errors.InputError(f"--{flag.name} is needed; see --help.")
+    for flag in _VGG_CHOICES:
+        if flag.value and not _VGG_WEIGHTS.value:
+            raise errors.InputError(f"--{flag.name} needs --vgg_weights: imagenet or a file.")
+    for flag in (_JSON, _CSV, _REPORT):
+        if flag.value:
+            files.require_writable(files.expand(flag.value), flag.name)
+
+
+def _write(result, explanation, crops) -> None:
+    from srgan_tf import html_report, references, report
+
+    reference = references.find([row.name for row in result.rows], result.scale)
     command = shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
-    for path, write in (
+    for path, make in (
         (_JSON.value, lambda: report.to_json(result, explanation)),
         (_CSV.value, lambda: report.to_csv(result)),
         (_REPORT.value, lambda: html_report.to_html(result, crops, reference, command=command)),
     ):
         if path:
-            report.write(files.expand(path), write())
+            report.write(files.expand(path), make())
 
 
 def run() -> None:

@@ -15,15 +15,18 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from srgan_tf import bicubic, diagnostics, errors, image_pairs, images, metrics, photos, terminal
-from srgan_tf.serving import tiling
-from srgan_tf.serving.upscaler import Upscaler
-
-# The model name that stands for the baseline.
-BICUBIC = "bicubic"
-_DEFAULT_SCALE = 4
-
-ModelFn = Callable[[np.ndarray], np.ndarray]
+from srgan_tf import (
+    bicubic,
+    diagnostics,
+    errors,
+    files,
+    image_pairs,
+    images,
+    metrics,
+    photos,
+    terminal,
+)
+from srgan_tf.evaluation_model import Model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,46 +76,9 @@ class Evaluation:
         return {name: _mean([s[name] for s in scores]) for name in scores[0]}
 
 
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A loaded model: `fn` maps LR uint8 `[h, w, 3]` to SR uint8; None is bicubic."""
-
-    name: str
-    fn: ModelFn | None
-    scale: int
-    origin: dict[str, Any]
-
-
-def load_model(
-    name: str,
-    *,
-    scale: int | None = None,
-    checkpoint: str = "last",
-    tile_size: int = tiling.DEFAULT_TILE_SIZE,
-) -> Model:
-    """Loads a model by name for evaluation.
-
-    Args:
-        name: a run folder, a SavedModel, a pretrained model, or "bicubic" for the baseline.
-        scale: the factor asked for; None takes the model's (bicubic: 4).
-        checkpoint: "last", "best" or a step of a run folder.
-        tile_size: side of the tiles in which pictures are upscaled, in LR pixels.
-
-    Raises:
-        errors.InputError: the model cannot be loaded, or has another scale.
-    """
-    if name == BICUBIC:
-        return Model(name, None, _DEFAULT_SCALE if scale is None else scale, {"kind": BICUBIC})
-    upscaler = Upscaler.load(name, checkpoint, tile_size=tile_size)
-    if scale not in (None, upscaler.scale):
-        raise errors.InputError(
-            f"{name} enlarges by {upscaler.scale}; --scale={scale} cannot be had from it."
-        )
-    return Model(name, upscaler.upscale, upscaler.scale, upscaler.origin)
-
-
 def run(
     model: Model,
+    pairs: Sequence[image_pairs.Pair],
     *,
     hr: str,
     lr: str | None = None,
@@ -120,21 +86,18 @@ def run(
     vgg: diagnostics.VggDistance | None = None,
     on_image: Sequence[OnImage] = (),
 ) -> Evaluation:
-    """Evaluates a model on folders.
+    """Evaluates a model on pairs of pictures.
 
     Args:
-        model: from `load_model`.
-        hr: folder, file or pattern of the originals.
-        lr: the same of their LR versions; None makes them.
+        model: from `evaluation_model.load`.
+        pairs: from `find_pairs`, for the same scale, border and VGG.
+        hr: folder of the originals, for the protocol.
+        lr: the same of the LR pictures.
         border: pixels left out at each edge; None takes the scale.
         vgg: distance in VGG features, if wanted.
         on_image: called with each picture's row and pixels, for example `saver(folder)`.
-
-    Raises:
-        errors.InputError: the folders do not match, or a picture cannot be used.
     """
     border = model.scale if border is None else border
-    pairs = find_pairs(hr, lr, model.scale, border, vgg)
     rows = []
     for pair in terminal.progress(pairs, total=len(pairs), desc="evaluate", unit="image"):
         row, pictures = evaluate(pair, model, border=border, vgg=vgg)
@@ -145,7 +108,7 @@ def run(
         grey = ", ".join(row.name for row in rows if row.is_grey)
         logging.info("Grey, and so scored as RGB with three equal channels: %s.", grey)
     description = vgg.description if vgg else None
-    return Evaluation(model.name, model.origin, model.scale, border, hr, lr, rows, vgg=description)
+    return Evaluation(model.name, model.origin, model.scale, border, hr, lr, rows, description)
 
 
 def find_pairs(
@@ -198,12 +161,24 @@ def score(sr: np.ndarray, hr: np.ndarray, border: int) -> dict[str, float]:
     }
 
 
-def saver(folder: str) -> OnImage:
-    """Returns an `on_image` that writes SR pictures to `folder` as png."""
+def saver(folder: str, pairs: Sequence[image_pairs.Pair]) -> OnImage:
+    """Returns an `on_image` that writes SR pictures to `folder` as png.
+
+    Raises:
+        errors.InputError: `folder` is one that pictures of `pairs` are in: they would be replaced.
+    """
+    sources = {os.path.dirname(path) for p in pairs for path in (p.hr_path, p.lr_path) if path}
+    for source in sorted(sources):
+        if files.lies_in(source, folder) or files.lies_in(folder, source):
+            raise errors.InputError(
+                f"--save={folder} and the pictures' folder {source} lie in one another: choose "
+                "another folder."
+            )
+    files.require_writable(os.path.join(folder, "probe"), "save")
 
     def save(row: Row, pictures: Pictures) -> None:
         path = os.path.join(folder, f"{row.name}.png")
-        tf.io.gfile.makedirs(os.path.dirname(path))
+        files.make_folder(os.path.dirname(path))
         photos.save(path, pictures.sr)
 
     return save

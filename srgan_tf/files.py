@@ -43,6 +43,52 @@ def _gfile() -> Any:
     return tf.io.gfile
 
 
+def exists(path: str) -> bool:
+    """Returns whether there is a file or folder."""
+    return _gfile().exists(path) if is_remote(path) else os.path.exists(path)
+
+
+def is_folder(path: str) -> bool:
+    """Returns whether there is a folder."""
+    return _gfile().isdir(path) if is_remote(path) else os.path.isdir(path)
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder and those above it, unless they are there."""
+    _gfile().makedirs(path) if is_remote(path) else os.makedirs(path, exist_ok=True)
+
+
+def lies_in(inner: str, outer: str) -> bool:
+    """Returns whether `inner` is `outer` or below it, symbolic links followed."""
+    inner, outer = (
+        (path if is_remote(path) else os.path.realpath(path)).rstrip("/") for path in (inner, outer)
+    )
+    return f"{inner}/".startswith(f"{outer}/")
+
+
+def shown(name: str) -> str:
+    """Returns a name that every terminal and file takes: bytes that are no text are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def require_writable(path: str, flag: str) -> None:
+    """Makes the folder of a file that will be written, and tries whether it can be.
+
+    Raises:
+        errors.InputError: it cannot; `flag` is named.
+    """
+    if is_folder(path):
+        raise errors.InputError(f"--{flag}={path} is a folder: name a file.")
+    try:
+        make_folder(os.path.dirname(path) or ".")
+        probe = f"{path}.{os.getpid()}.probe"
+        write_atomically(probe, [])
+        _gfile().remove(probe) if is_remote(probe) else os.remove(probe)
+    except Exception as error:  # TensorFlow's file systems raise errors of their own.
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise errors.InputError(f"--{flag}={path} cannot be written: {reason}.") from error
+
+
 def open_file(path: str) -> BinaryIO:
     """Opens a file for reading bytes."""
     return _gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb")

@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from srgan_tf import report
+from srgan_tf import html_template, report
 from srgan_tf.details import Collector, Detail, rank
-from srgan_tf.evaluation import BICUBIC, Evaluation
+from srgan_tf.evaluation import Evaluation
+from srgan_tf.evaluation_model import BICUBIC
 from srgan_tf.references import Reference
 
 # CSS pixels per HR pixel: five details fit beside each other.
@@ -41,13 +42,13 @@ def to_html(
     """
     title = f"{result.model} on {reference.dataset if reference else result.hr}, x{result.scale}"
     protocol = report.protocol(result) | ({"command": command} if command else {})
-    return _PAGE.format(
+    return html_template.PAGE.format(
         title=_text(title),
-        style=_STYLE,
+        style=html_template.STYLE,
         count=len(result.rows),
         pictures="picture" if len(result.rows) == 1 else "pictures",
         summary=_summary(result, reference),
-        notes="\n".join(_notes(list(result.mean()), reference)),
+        notes="\n".join(_notes(result, reference)),
         rows=_per_image(result),
         chosen=_chosen(len(collector.details), len(result.rows)),
         details="\n".join(
@@ -117,13 +118,19 @@ def _difference(metric: str, value: float | None, base: float) -> str:
     return f" <small>{sign}{size}</small>"
 
 
-def _notes(metrics: list[str], reference: Reference | None) -> Iterator[str]:
+def _notes(result: Evaluation, reference: Reference | None) -> Iterator[str]:
     """Yields what to know about those scores that are there."""
-    for kind, note in _NOTES.items():
+    metrics = list(result.mean())
+    for kind, note in html_template.NOTES.items():
         if any(metric.startswith(kind) for metric in metrics):
             yield f"<li>{note}</li>"
     if reference and "ssim_y" in metrics:
-        yield f"<li>{_SSIM_NOTE}</li>"
+        yield f"<li>{html_template.SSIM_NOTE}</li>"
+    if reference and reference.border != result.border:
+        yield (
+            f"<li>The published scores leave out a border of {reference.border} pixels, this page "
+            f"{result.border}.</li>"
+        )
 
 
 def _per_image(result: Evaluation) -> str:
@@ -164,7 +171,7 @@ def _figures(number: int, detail: Detail, result: Evaluation) -> str:
     for side, label in sides.items():
         caption = f"<b>{_text(label)}</b>"
         if side in scores:
-            shown = (f"{_score(m, scores[side][m])} {u}" for m, u in _CAPTION.items())
+            shown = (f"{_score(m, scores[side][m])} {u}" for m, u in html_template.CAPTION.items())
             caption += f" <small>{' · '.join(shown)}</small>"
         figures.append(
             f'<figure id="d{number}-{side}" class="detail"><a href="#d{number}-{side}">'
@@ -172,7 +179,7 @@ def _figures(number: int, detail: Detail, result: Evaluation) -> str:
             f'width="{detail.width * _ZOOM}" height="{detail.height * _ZOOM}"></a>'
             f"<figcaption>{caption}</figcaption>{nav}</figure>"
         )
-    return _ARTICLE.format(
+    return html_template.ARTICLE.format(
         number=number, name=name, detail=detail, figures="\n".join(figures), row=detail.row
     )
 
@@ -188,116 +195,3 @@ def _definitions(values: dict[str, Any]) -> str:
         shown = f"<code>{shown}</code>" if key == "command" else shown
         parts.append(f"<dt>{_text(key).replace('_', ' ')}</dt><dd>{shown}</dd>")
     return "<dl>\n" + "\n".join(parts) + "\n</dl>"
-
-
-_CAPTION = {"psnr_y": "dB", "ssim_y": "SSIM"}
-
-_NOTES = {
-    "psnr": "<b>PSNR</b> rewards caution: a model trained as a GAN scores lower than a blurry one, "
-    "and may look better all the same.",
-    "colour_drift": "<b>Colour drift</b> is the mean of SR, shrunk to the size of LR, minus LR, in "
-    "grey levels of 255. 0 is none; above 0 the channel became brighter.",
-    "checkerboard": "<b>Checkerboard</b> is the energy at the upsampling frequencies, relative to "
-    "the original's. 1 is what the original has, smooth pictures are below; a visible grid is far "
-    "above.",
-    "vgg": "<b>VGG distance</b>: lower is closer. It compares only with distances of the same "
-    "network, layer and weights.",
-}
-_SSIM_NOTE = (
-    "<b>SSIM</b>: others who repeat the SRGAN paper (arXiv 1609.04802) reach its PSNR, but an SSIM "
-    "some .02 lower. A model below the paper's SSIM alone is not a worse model."
-)
-
-# The policy makes browsers refuse whatever is not in the file.
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-{style}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p class="quiet">{count} {pictures}. Small figures: the difference to bicubic here.</p>
-{summary}
-<ul>
-{notes}
-</ul>
-<h2>Every picture, worst first</h2>
-{rows}
-<h2>Where they differ most</h2>
-<p class="quiet">Of each picture the window with the most squared luma error, at equal zoom; scores
-are of the whole picture. {chosen}
-<span class="screen">A click enlarges; the names below then flip between versions.</span></p>
-{details}
-<h2>Protocol</h2>
-{protocol}
-</body>
-</html>
-"""
-
-_ARTICLE = """<article id="d{number}">
-<h3>{name} <small>{row.width}×{row.height}, detail of {detail.width}×{detail.height} at
-({detail.left}, {detail.top})</small></h3>
-<div class="figures">
-{figures}
-</div>
-</article>"""
-
-_STYLE = """
-:root { color-scheme: light dark; --paper: #fcfcfa; --ink: #23221f; --quiet: #63615a;
-  --line: #dddad2; --link: #1f5c99; }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #171716; --ink: #e7e4dc; --quiet: #a29f96; --line: #3a3936; --link: #8bbbe8; }
-}
-body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 1010px; background: var(--paper);
-  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; font-weight: 600; line-height: 1.25; margin: 0; }
-h2 { font-size: 1.2rem; font-weight: 600; margin: 3rem 0 .5rem; }
-h3 { font-size: 1rem; font-weight: 600; margin: 2rem 0 .5rem; }
-small, .quiet, dt { color: var(--quiet); }
-small { font-size: .85em; font-weight: 400; }
-a { color: var(--link); }
-ul { padding-left: 1.2rem; max-width: 46rem; }
-.means, .pictures { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-thead th { border-bottom: 1px solid var(--quiet); vertical-align: bottom; font-weight: 600; }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; vertical-align: top; }
-tbody { border-bottom: 1px solid var(--line); }
-th:first-child { position: sticky; left: 0; padding-left: 0; text-align: left;
-  background: var(--paper); font-weight: 400; white-space: normal; min-width: 8.5rem; }
-th[scope=rowgroup], tr.model th { font-weight: 600; }
-.pictures th:nth-child(2), th[scope=rowgroup] + td, td:first-child { text-align: left; }
-tr.bicubic td { color: var(--quiet); }
-td small { display: block; }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, 192px); gap: 10px; }
-figure { margin: 0; }
-img { display: block; max-width: 100%; height: auto; }
-.detail img { image-rendering: pixelated; }
-figcaption { font-size: .85rem; line-height: 1.3; margin-top: .3rem; }
-figcaption small { display: block; }
-nav { display: none; }
-.detail:target { position: fixed; inset: 0; z-index: 2; padding: 1rem; background: var(--paper);
-  display: flex; flex-direction: column; align-items: center; }
-.detail:target > a { flex: 1; min-height: 0; width: 100%; }
-.detail:target img { width: 100%; height: 100%; object-fit: contain; }
-.detail:target figcaption { min-height: 2.4rem; text-align: center; }
-.detail:target nav { display: flex; flex-wrap: wrap; gap: 1.5rem; padding: .5rem; }
-dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .3rem 1.2rem;
-  margin: 0; font-size: .9rem; }
-dd { margin: 0; }
-code { font: .85rem ui-monospace, monospace; }
-@media (max-width: 34rem) { .figures { grid-template-columns: 1fr 1fr; }
-  .detail img { width: 100%; } }
-@media print { :root { color-scheme: light; --paper: #fff; --ink: #000; --quiet: #555;
-    --line: #ccc; --link: #000; }
-  body { padding: 0; max-width: none; font-size: 10pt; } table { font-size: 7.5pt; }
-  th, td { padding: .15rem .35rem; } .screen { display: none; }
-  .figures { grid-template-columns: repeat(5, 1fr); gap: 6px; }
-  tbody, article { break-inside: avoid; } h2, h3, h2 + p { break-after: avoid; } }
-""".strip()

@@ -1,16 +1,17 @@
 """Finds and reads pairs of original (HR) and small (LR) pictures; says in one line what is wrong.
 
-Everything that names and file headers can show is checked before the first picture is decoded.
+All pictures are checked, the cheapest way first, before the first one is upscaled.
 """
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import logging
 
-from srgan_tf import bicubic, errors, photos
+from srgan_tf import bicubic, errors, files, photos, terminal
 
 # A picture whose channels differ by more than this is in colour: JPEG may tint a grey one a little.
 _TINT = 16
@@ -52,6 +53,9 @@ def find(hr: str, lr: str | None, scale: int, *, smallest: int) -> list[Pair]:
     pairs = match(_pictures(hr), _pictures(lr) if lr else None, scale)
     for pair in pairs:
         _check_sizes(pair, scale, smallest)
+    # Decoding takes milliseconds, upscaling seconds: no broken file is found after half an hour.
+    for pair in terminal.progress(pairs, total=len(pairs), desc="check", unit="image"):
+        _decode(pair, scale)
     return pairs
 
 
@@ -67,13 +71,19 @@ def match(hr_paths: Sequence[str], lr_paths: Sequence[str] | None, scale: int) -
     small = _by_name(lr_paths)
     chosen = {name: small.get(name) or small.get(f"{name}x{scale}") for name in originals}
     lonely_hr = sorted(name for name, path in chosen.items() if not path)
-    lonely_lr = sorted(name for name, path in small.items() if path not in chosen.values())
+    used = set(chosen.values())
+    lonely_lr = sorted(name for name, path in small.items() if path not in used)
     if lonely_hr or lonely_lr:
         parts = [f"no LR picture for {_some(lonely_hr)}"] if lonely_hr else []
         parts += [f"no HR picture for {_some(lonely_lr)}"] if lonely_lr else []
         raise errors.InputError(
             f"The {len(hr_paths)} HR and {len(lr_paths)} LR pictures do not match: "
             f"{'; '.join(parts)}. An LR picture is named like its HR one, or ends in x{scale}."
+        )
+    if len(used) < len(originals):
+        raise errors.InputError(
+            f"Two HR pictures would share one LR picture, because one's name ends in x{scale}: "
+            "rename them."
         )
     return [Pair(name, originals[name], chosen[name]) for name in sorted(originals)]
 
@@ -84,13 +94,17 @@ def load(pair: Pair, scale: int) -> Loaded:
     Raises:
         errors.InputError: a file cannot be decoded, or one of the two is grey and the other not.
     """
-    photo = _load(pair.hr_path)
-    hr = bicubic.modulo_crop(photos.flatten(photo.rgb, photo.alpha), scale)
+    hr, lr, is_grey = _decode(pair, scale)
+    return Loaded(hr, bicubic.imresize(hr, 1 / scale) if lr is None else lr, is_grey)
+
+
+def _decode(pair: Pair, scale: int) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    """Returns HR, LR if there is a file, and whether they are grey."""
+    hr = bicubic.modulo_crop(_read(pair.hr_path), scale)
     chroma = _chroma(hr)
     if pair.lr_path is None:
-        return Loaded(hr, bicubic.imresize(hr, 1 / scale), chroma == 0)
-    small = _load(pair.lr_path)
-    lr = photos.flatten(small.rgb, small.alpha)
+        return hr, None, chroma == 0
+    lr = _read(pair.lr_path)
     differ = {pair.hr_path: chroma, pair.lr_path: _chroma(lr)}
     grey, coloured = sorted(differ, key=differ.get)
     if differ[grey] == 0 and differ[coloured] > _TINT:
@@ -98,7 +112,7 @@ def load(pair: Pair, scale: int) -> Loaded:
             f"{grey} is grey but {coloured} is in colour: make both from the same original (leave "
             "out --lr to have LR made)."
         )
-    return Loaded(hr, lr, chroma == 0)
+    return hr, lr, chroma == 0
 
 
 def _chroma(rgb: np.ndarray) -> int:
@@ -141,15 +155,21 @@ def _check_sizes(pair: Pair, scale: int, smallest: int) -> None:
 
 
 def _size(path: str) -> tuple[int, int]:
-    try:
+    with _named(path):
         return photos.size(path)
-    except photos.PhotoError as error:
-        raise errors.InputError(f"{path}: {error}") from error
 
 
-def _load(path: str) -> photos.Photo:
+def _read(path: str) -> np.ndarray:
+    """Returns uint8 RGB, on white where it was transparent."""
+    with _named(path):
+        photo = photos.load(path)
+    return photos.flatten(photo.rgb, photo.alpha)
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
     try:
-        return photos.load(path)
+        yield
     except photos.PhotoError as error:
         raise errors.InputError(f"{path}: {error}") from error
 
@@ -159,7 +179,7 @@ def _by_name(paths: Sequence[str]) -> dict[str, str]:
     root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     named: dict[str, str] = {}
     for path in paths:
-        name = os.path.splitext(os.path.relpath(path, root or "."))[0]
+        name = files.shown(os.path.splitext(os.path.relpath(path, root or "."))[0])
         if name in named:
             raise errors.InputError(f"Two pictures have the name {name}: {named[name]} and {path}.")
         named[name] = path

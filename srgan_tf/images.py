@@ -10,7 +10,7 @@ import tensorflow as tf
 _LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 _LUMA_OFFSET = 16 / 255
 # The same without its headroom, as in JPEG files (JFIF) and Pillow's "L" and "YCbCr".
-_FULL_RANGE_LUMA = (0.299, 0.587, 0.114)
+FULL_RANGE_LUMA = (0.299, 0.587, 0.114)
 _CAFFE_MEANS_BGR = (103.939, 116.779, 123.68)
 
 
@@ -52,7 +52,7 @@ def to_luma(rgb: tf.Tensor) -> tf.Tensor:
 
 def to_full_range_luma(rgb: tf.Tensor) -> tf.Tensor:
     """Returns JFIF luma `[..., 1]` in [0, 1] of RGB `[..., 3]` in [0, 1]; not the literature's."""
-    return tf.reduce_sum(rgb * tf.constant(_FULL_RANGE_LUMA, rgb.dtype), axis=-1, keepdims=True)
+    return tf.reduce_sum(rgb * tf.constant(FULL_RANGE_LUMA, rgb.dtype), axis=-1, keepdims=True)
 
 
 def signed_to_caffe(rgb: tf.Tensor) -> tf.Tensor:

@@ -100,7 +100,10 @@ def size(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tup
     """
     with _opened(source, max_pixels) as image:
         width, height = image.size
-        with contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError):
+        # Asked for its EXIF data, Pillow decodes a whole PNG that has none in front of its pixels.
+        if image.format == "PNG" and "exif" not in image.info:
+            return height, width
+        with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError, TypeError):
             if image.getexif().get(ExifTags.Base.Orientation) in _LYING:
                 return width, height
         return height, width

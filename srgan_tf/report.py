@@ -13,10 +13,11 @@ import tensorflow as tf
 
 import srgan_tf
 from srgan_tf import explain, files, metrics, references
-from srgan_tf.evaluation import BICUBIC, Evaluation
+from srgan_tf.evaluation import Evaluation
+from srgan_tf.evaluation_model import BICUBIC
 
-_COLUMN = 8
 _TITLES = {
+    "colour_drift": "drift",
     "colour_drift_r": "drift R",
     "colour_drift_g": "drift G",
     "colour_drift_b": "drift B",
@@ -42,7 +43,8 @@ def protocol(result: Evaluation) -> dict[str, Any]:
         "ssim": "Wang et al. 2004: Gaussian window 11x11, sigma 1.5, valid region",
         "colour_drift": "mean of shrunk SR minus LR, per channel, in grey levels of 255; shrunk by "
         "the exact bicubic, unrounded",
-        "checkerboard": "power of SR's luma at multiples of 1/scale, relative to the HR's (Welch)",
+        "checkerboard": "power of SR's luma at multiples of 1/scale over that beside them (Welch), "
+        "relative to the HR's; about 1: no grid",
         "vgg_distance": result.vgg or "not measured (no --vgg_weights)",
         "mean": "of the per-image scores; null stands for infinity (equal pictures) or for a "
         "picture too small for the score",
@@ -80,7 +82,10 @@ def to_json(result: Evaluation, explanation: explain.Explanation | None = None) 
 
 
 def to_csv(result: Evaluation) -> str:
-    """Returns one line per upscaler (model, bicubic) and picture, and their means."""
+    """Returns one line per upscaler (model, bicubic) and picture, and their means.
+
+    Infinite PSNR (equal pictures) is `inf`, a score that a picture is too small for `nan`.
+    """
     names = list(result.mean())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -102,29 +107,28 @@ def to_table(result: Evaluation, *, published: bool = True) -> str:
     head = f"{result.model}, x{result.scale}, border {result.border} px, LR " + (
         f"from {result.lr}" if result.lr else "made by MATLAB's bicubic"
     )
-    lines = [head, *_table(result, metrics_names), "", *_table(result, others)]
+    lines = [head, *_table(result, metrics_names, 8), "", *_table(result, others, 7)]
     lines += _published(result) if published else []
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _table(result: Evaluation, names: list[str]) -> list[str]:
+def _table(result: Evaluation, names: list[str], column: int) -> list[str]:
     """Returns the lines of a table of some scores: a row per picture, the last one the mean."""
     sides = ["bicubic"] if result.model == BICUBIC else ["model", "bicubic"]
     scored = [(row.name, [getattr(row, of) for of in sides]) for row in result.rows]
     scored.append(("mean", [result.mean(of) for of in sides]))
     first = max(len("image"), *(len(name) for name, _ in scored))
-    group = (_COLUMN + 1) * len(names)
+    group = (column + 1) * len(names)
     rule = "-" * (first + len(sides) * (group + 2))
     lines = [
         " " * first + "".join(f"  {side:^{group}}" for side in sides),
         f"{'image':<{first}}"
-        + ("  " + "".join(f" {title(name):>{_COLUMN}}" for name in names)) * len(sides),
+        + ("  " + "".join(f" {title(name):>{column}}" for name in names)) * len(sides),
         rule,
     ]
     for name, columns in scored:
         cells = (
-            "".join(f" {format_score(n, scores[n]):>{_COLUMN}}" for n in names)
-            for scores in columns
+            "".join(f" {format_score(n, scores[n]):>{column}}" for n in names) for scores in columns
         )
         lines.append(f"{name:<{first}}" + "".join("  " + text for text in cells))
     lines.insert(-1, rule)
@@ -136,13 +140,12 @@ def _published(result: Evaluation) -> list[str]:
     reference = references.find([row.name for row in result.rows], result.scale)
     if not reference:
         return []
-    rows = [f"  {row.method:<16} {row.psnr_y:6.2f} dB  {row.ssim_y:.4f}" for row in reference.rows]
-    return ["", f"Published for {reference.dataset} (Y; {reference.rows[0].source}):", *rows]
+    return ["", *references.to_lines(reference, result.border), f"  ({references.SSIM_NOTE})"]
 
 
 def write(path: str, text: str) -> None:
     """Writes a report file atomically, making its folder."""
-    tf.io.gfile.makedirs(os.path.dirname(path) or ".")
+    files.make_folder(os.path.dirname(path) or ".")
     files.write_atomically(path, [text.encode()])
 
 
@@ -156,7 +159,7 @@ def title(metric: str) -> str:
 
 def format_score(metric: str, value: float) -> str:
     """Returns a score with as many digits as mean something."""
-    if metric.startswith("colour_drift"):
+    if metric.startswith("colour_drift_"):
         return f"{value:+.2f}"
     return f"{value:.4f}" if metric.startswith("ssim") else f"{value:.2f}"
 

@@ -4,7 +4,8 @@ import fixtures
 import numpy as np
 import pytest
 
-from srgan_tf import bicubic, diagnostics, errors
+from srgan_tf import bicubic, config, diagnostics, errors
+from srgan_tf.models import vgg
 
 
 def _grid(height, width, period, amplitude):
@@ -26,46 +27,45 @@ def test_colour_drift_is_the_offset_of_each_channel():
     assert drift["colour_drift_r"] == pytest.approx(3, abs=0.05)
     assert drift["colour_drift_g"] == pytest.approx(0, abs=0.05)
     assert drift["colour_drift_b"] == pytest.approx(-5, abs=0.05)
+    assert drift["colour_drift"] == pytest.approx(8 / 3, abs=0.05)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_checkerboard_is_one_for_the_original_and_below_for_smooth_pictures(scale):
-    hr = fixtures.photo_like(96, 120)
+def test_checkerboard_is_about_one_without_a_grid(scale):
+    hr = fixtures.photo_like(168, 180)
+    darker, random = np.clip(hr, 0, 200), np.random.RandomState(1)
     smooth = bicubic.imresize(bicubic.imresize(hr, 1 / scale), scale)
+    noisy = _uint8(hr + random.normal(0, 20, hr.shape))
+    for sr, target in ((smooth, hr), (noisy, hr), (darker + 20, darker)):
+        score = diagnostics.checkerboard(sr, target, scale=scale, border=scale)
+        assert 0.1 < score < 2
     assert diagnostics.checkerboard(hr, hr, scale=scale, border=scale) == 1
-    assert diagnostics.checkerboard(smooth, hr, scale=scale, border=scale) < 0.5
 
 
 @pytest.mark.parametrize("period", [2, 4])
-def test_checkerboard_rises_with_a_grid_and_not_with_an_offset(period):
+def test_checkerboard_rises_with_a_grid(period):
     hr = fixtures.photo_like(96, 120)
     smooth = bicubic.imresize(bicubic.imresize(hr, 1 / 4), 4)
     grids = [_uint8(smooth + _grid(96, 120, period, amplitude)) for amplitude in (0, 8, 16, 32)]
     scores = [diagnostics.checkerboard(grid, hr, scale=4, border=4) for grid in grids]
     assert scores == sorted(scores)
-    assert scores[-1] > max(10 * scores[0], 1)
-    darker = np.clip(hr, 0, 200)
-    assert diagnostics.checkerboard(darker + 20, darker, scale=4, border=4) == pytest.approx(1)
-
-
-def test_a_grid_of_another_period_is_no_checkerboard():
-    hr = np.full([96, 96, 3], 128, np.uint8)
-    score = diagnostics.checkerboard(_uint8(hr + _grid(96, 96, 3, 30)), hr, scale=4, border=0)
-    planted = diagnostics.checkerboard(_uint8(hr + _grid(96, 96, 4, 30)), hr, scale=4, border=0)
-    # A period of 3 has no line at multiples of 1/4; what is left leaks through the window.
-    assert score < planted / 1000
+    assert scores[-1] > 10 * scores[0]
 
 
 def test_checkerboard_of_a_grid_by_hand():
-    # On a flat HR only rounding's floor of 1/12 is there. A point of a every 4 x 4 pixels has at
-    # each of the 15 frequencies the amplitude a / 16, so the power |a / 16 * sum(window)|**2
-    # against 1/12 * sum(window**2); the floor itself adds 1.
+    # On a flat picture only the floor of rounding, 1/12 * sum(window**2), is there: all ratios are
+    # 1. A point of 16 every 4 x 4 pixels has at each of the 15 frequencies the amplitude 16 / 16,
+    # so it adds the power |sum(window)|**2 to the floor, and beside them (the window's spectrum is
+    # 0 from 2 bins on) nothing.
     hr = np.full([64, 64, 3], 100, np.uint8)
     line = np.hanning(33)[:-1]
     window = np.outer(line, line)
-    expected = 1 + (16 / 16 * window.sum()) ** 2 / (window**2).sum() * 12
+    expected = 1 + window.sum() ** 2 / ((window**2).sum() / 12)
     score = diagnostics.checkerboard(_uint8(hr + _grid(64, 64, 4, 16)), hr, scale=4, border=0)
     assert score == pytest.approx(expected, rel=1e-6)
+    # A period of 3 has no line at multiples of 1/4.
+    other = diagnostics.checkerboard(_uint8(hr + _grid(64, 64, 3, 16)), hr, scale=4, border=0)
+    assert other < 2
 
 
 def test_pictures_smaller_than_a_window_have_no_checkerboard_score():
@@ -82,6 +82,22 @@ def test_vgg_distance_is_zero_for_equal_pictures_and_grows_with_blur():
     assert scores[0] == 0
     assert 0 < scores[1] < scores[2]
     assert "block2_conv2" in distance.description
+
+
+def test_vgg_distance_is_equation_5_over_the_channels():
+    weights = fixtures.shared("weights/vgg19_block1-3.npz")
+    unscaled = config.VggConfig(weights=weights, feature_scale=1.0)
+    model = vgg.feature_model(unscaled, ["block2_conv2"])
+    hr, sr = fixtures.photo_like(40, 48), fixtures.photo_like(40, 48, 1)
+    inner = [image[None, 4:-4, 4:-4] / np.float32(127.5) - 1 for image in (hr, sr)]
+    a, b = (model(image, training=False)["block2_conv2"].numpy() for image in inner)
+    expected = np.mean((a - b) ** 2) / 12.75**2
+    assert diagnostics.VggDistance(weights)(sr, hr, 4) == pytest.approx(expected, rel=1e-4)
+
+
+def test_random_features_are_refused():
+    with pytest.raises(errors.InputError, match="means nothing"):
+        diagnostics.VggDistance("random")
 
 
 def test_vgg_layers_that_the_file_lacks_are_named():

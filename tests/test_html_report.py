@@ -82,7 +82,7 @@ def _set5():
         references.Score("bicubic", 28.43, 0.8211, paper),
         references.Score("SRResNet-MSE", 32.05, 0.9019, paper),
     )
-    return references.Reference("Set5", rows)
+    return references.Reference("Set5", 4, rows)
 
 
 def test_the_page_stands_alone():

@@ -41,6 +41,8 @@ LEVELS = {
     "srgan_tf.evaluation": 2,
     "srgan_tf.report": 2,
     "srgan_tf.html_report": 2,
+    "srgan_tf.html_template": 2,
+    "srgan_tf.evaluation_model": 2,
     "srgan_tf.details": 2,
     "srgan_tf.explain": 2,
     "srgan_tf.serving": 2,

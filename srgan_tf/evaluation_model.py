@@ -1,0 +1,59 @@
+"""What is evaluated: any model by name, or bicubic upscaling, behind one function."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from srgan_tf import errors
+from srgan_tf.serving import tiling
+from srgan_tf.serving.upscaler import Upscaler
+
+# The model name that stands for the baseline.
+BICUBIC = "bicubic"
+DEFAULT_SCALE = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A loaded model: `fn` maps LR uint8 `[h, w, 3]` to SR uint8; None is bicubic."""
+
+    name: str
+    fn: Callable[[np.ndarray], np.ndarray] | None
+    scale: int
+    origin: dict[str, Any]
+
+
+def load(
+    name: str,
+    *,
+    scale: int | None = None,
+    checkpoint: str = "last",
+    tile_size: int = tiling.DEFAULT_TILE_SIZE,
+) -> Model:
+    """Loads a model by name for evaluation.
+
+    Args:
+        name: a run folder, a SavedModel, a pretrained model, or "bicubic" for the baseline.
+        scale: the factor asked for; None takes the model's (bicubic: 4).
+        checkpoint: "last", "best" or a step of a run folder.
+        tile_size: side of the tiles in which pictures are upscaled, in LR pixels.
+
+    Raises:
+        errors.InputError: the model cannot be loaded, or has another scale.
+    """
+    if name == BICUBIC:
+        if checkpoint != "last":
+            raise errors.InputError(f"--checkpoint={checkpoint} is for run folders, not {name}.")
+        if os.path.isdir(name):
+            logging.warning("bicubic is the baseline here; the folder is written ./bicubic.")
+        return Model(name, None, DEFAULT_SCALE if scale is None else scale, {"kind": BICUBIC})
+    upscaler = Upscaler.load(name, checkpoint, tile_size=tile_size)
+    if scale not in (None, upscaler.scale):
+        raise errors.InputError(
+            f"{name} enlarges by {upscaler.scale}; --scale={scale} cannot be had from it."
+        )
+    return Model(name, upscaler.upscale, upscaler.scale, upscaler.origin)
