@@ -122,17 +122,24 @@ def _check_flags(argv: list[str]) -> None:
 
 
 def _write(result, explanation, crops) -> None:
-    from srgan_tf import html_report, references, report
+    from srgan_tf import explain, html_report, references, report
 
     reference = references.find([row.name for row in result.rows], result.scale)
+    told = explain.to_text(explanation) if explanation else None
     command = shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
     for path, make in (
         (_JSON.value, lambda: report.to_json(result, explanation)),
         (_CSV.value, lambda: report.to_csv(result)),
-        (_REPORT.value, lambda: html_report.to_html(result, crops, reference, command=command)),
+        (
+            _REPORT.value,
+            lambda: html_report.to_html(
+                result, crops, reference, command=command, explanation=told
+            ),
+        ),
     ):
         if path:
             report.write(files.expand(path), make())
+            cli.emit(f"Wrote {path}")
 
 
 def run() -> None:

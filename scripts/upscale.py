@@ -7,6 +7,7 @@ picture becomes STEM_x4.png in the output folder; pictures that are there alread
 so an interrupted folder continues. Files that cannot be read are named at the end (exit code 1).
 """
 
+import os
 import pathlib
 import sys
 
@@ -56,11 +57,12 @@ def main(argv: list[str]) -> int:
         raise errors.InputError("--model is needed; see --help.")
     if not inputs:
         raise errors.InputError("There is nothing to upscale: give --input=FILE, DIR or PATTERN.")
+    output = files.expand(_OUTPUT.value)
+    files.require_writable(os.path.join(output, "probe"), _OUTPUT.name)
     cli.import_tensorflow()
     from srgan_tf.serving import pictures
     from srgan_tf.serving.upscaler import Upscaler
 
-    output = files.expand(_OUTPUT.value)
     model = Upscaler.load(files.expand(_MODEL.value), _CHECKPOINT.value, tile_size=_TILE_SIZE.value)
     jobs = pictures.plan(
         inputs,

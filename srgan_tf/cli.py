@@ -75,9 +75,9 @@ def emit(text: str) -> None:
 def run(main: Callable[[list[str]], int | None], *, doc: str | None, module: str) -> None:
     """Runs an absl command: `run(main, doc=__doc__, module=__name__)`.
 
-    Exit codes: 0, what `main` returns, 1 for unknown or malformed flags (absl's) and for a run that
-    cannot go on (`errors.RunError`; a file or folder that cannot be read or written), 2 for a
-    user's mistake (`errors.InputError`), 130 after Ctrl-C. --verbosity=1 shows the traceback.
+    Exit codes: 0, what `main` returns, 1 for a run that cannot go on (`errors.RunError`; a file or
+    folder that cannot be read or written), 2 for a user's mistake (`errors.InputError`; unknown or
+    malformed flags), 130 after Ctrl-C. --verbosity=1 shows the traceback.
     """
     quiet_tensorflow()
     name = os.path.basename(sys.argv[0])
@@ -108,7 +108,17 @@ def run(main: Callable[[list[str]], int | None], *, doc: str | None, module: str
             sys.stderr.write(f"{name}: error: {reason}\n")
             return EXIT_RUN_ERROR
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses the flags; a wrong one is one line, like every other mistake."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        text = " ".join(str(error).split())
+        sys.stderr.write(f"{os.path.basename(argv[0])}: error: {text.rstrip('.')}; see --help.\n")
+        sys.exit(EXIT_INPUT_ERROR)
 
 
 def _machine_reason(error: Exception) -> str | None:

@@ -46,8 +46,9 @@ def checkerboard(sr: np.ndarray, hr: np.ndarray, *, scale: int, border: int) -> 
     of that period: peaks in the spectrum at multiples of 1 / scale along rows, columns or both.
     For each such frequency the power of the luma is divided by the power beside it, so that detail
     and noise, which have no peaks, do not count; the mean of these ratios is divided by the HR's.
-    Up to about 2: no grid (smooth pictures may be far below 1). A grid of one grey level in smooth pictures gives about 5, of three
-    about 50. Pictures smaller than one window of the spectrum (after the border) give nan.
+    Up to about 2: no grid (smooth pictures may be far below 1). A grid of one grey level in smooth
+    pictures gives about 5, of three about 50. Pictures smaller than one window of the spectrum
+    (after the border) give nan.
     """
     return _peaks(sr, scale, border) / _peaks(hr, scale, border)
 

@@ -78,7 +78,7 @@ def require_writable(path: str, flag: str) -> None:
         errors.InputError: it cannot; `flag` is named.
     """
     if is_folder(path):
-        raise errors.InputError(f"--{flag}={path} is a folder: name a file.")
+        raise errors.InputError(f"--{flag}: {path} is a folder, name a file.")
     try:
         make_folder(os.path.dirname(path) or ".")
         probe = f"{path}.{os.getpid()}.probe"
@@ -86,7 +86,7 @@ def require_writable(path: str, flag: str) -> None:
         _gfile().remove(probe) if is_remote(probe) else os.remove(probe)
     except Exception as error:  # TensorFlow's file systems raise errors of their own.
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise errors.InputError(f"--{flag}={path} cannot be written: {reason}.") from error
+        raise errors.InputError(f"--{flag}: {path} cannot be written: {reason}.") from error
 
 
 def open_file(path: str) -> BinaryIO:

@@ -31,6 +31,7 @@ def to_html(
     reference: Reference | None = None,
     *,
     command: str | None = None,
+    explanation: str | None = None,
 ) -> str:
     """Returns the page.
 
@@ -39,6 +40,7 @@ def to_html(
         collector: what was called with the pictures of the same evaluation.
         reference: published rows for the same data set.
         command: the command line that made the evaluation, for the protocol.
+        explanation: the tables of --explain as text.
     """
     title = f"{result.model} on {reference.dataset if reference else result.hr}, x{result.scale}"
     protocol = report.protocol(result) | ({"command": command} if command else {})
@@ -50,6 +52,9 @@ def to_html(
         summary=_summary(result, reference),
         notes="\n".join(_notes(result, reference)),
         rows=_per_image(result),
+        conventions=html_template.CONVENTIONS.format(_text_block(explanation))
+        if explanation
+        else "",
         chosen=_chosen(len(collector.details), len(result.rows)),
         details="\n".join(
             _figures(number, detail, result) for number, detail in enumerate(collector.details)
@@ -62,6 +67,10 @@ def _text(value: Any) -> str:
     """Escapes for HTML; what cannot be shown (control characters, undecodable names) becomes �."""
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
     return html.escape(shown)
+
+
+def _text_block(text: str) -> str:
+    return "\n".join(_text(line) for line in text.splitlines())
 
 
 def _label(result: Evaluation) -> str:

@@ -16,6 +16,9 @@ NOTES = {
 }
 SSIM_NOTE = f"<b>SSIM</b>: {references.SSIM_NOTE}."
 
+CONVENTIONS = "<h2>Under other conventions</h2>\n<pre>{}</pre>"
+
+# The policy makes browsers refuse whatever is not in the file.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -37,6 +40,7 @@ PAGE = """<!DOCTYPE html>
 </ul>
 <h2>Every picture, worst first</h2>
 {rows}
+{conventions}
 <h2>Where they differ most</h2>
 <p class="quiet">Of each picture the window with the most squared luma error, at equal zoom; scores
 are of the whole picture. {chosen}
@@ -71,7 +75,8 @@ small, .quiet, dt { color: var(--quiet); }
 small { font-size: .85em; font-weight: 400; }
 a { color: var(--link); }
 ul { padding-left: 1.2rem; max-width: 46rem; }
-.means, .pictures { overflow-x: auto; }
+.means, .pictures, pre { overflow-x: auto; }
+pre { font-size: .85rem; overflow-wrap: normal; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 thead th { border-bottom: 1px solid var(--quiet); vertical-align: bottom; font-weight: 600; }
 th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; vertical-align: top; }

@@ -146,6 +146,11 @@ def _check_sizes(pair: Pair, scale: int, smallest: int) -> None:
     if pair.lr_path is None:
         return
     found, needed = _size(pair.lr_path), (cut[0] // scale, cut[1] // scale)
+    if found[0] > height or found[1] > width:
+        raise errors.InputError(
+            f"LR {pair.lr_path} is larger ({found[1]}x{found[0]}) than HR {pair.hr_path} "
+            f"({width}x{height}): are --hr and --lr swapped?"
+        )
     if found != needed:
         raise errors.InputError(
             f"{pair.lr_path} is {found[1]}x{found[0]}, but {pair.hr_path} at scale {scale} needs "

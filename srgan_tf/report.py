@@ -108,6 +108,10 @@ def to_table(result: Evaluation, *, published: bool = True) -> str:
         f"from {result.lr}" if result.lr else "made by MATLAB's bicubic"
     )
     lines = [head, *_table(result, metrics_names, 8), "", *_table(result, others, 7)]
+    if math.isinf(result.mean()["psnr_y"]):
+        equal = ", ".join(row.name for row in result.rows if math.isinf(row.model["psnr_y"]))
+        lines += ["", f"Equal to the original, so that PSNR is infinite (and so the mean): {equal}"]
+    lines += ["", "drift, checker: see docs/EVALUATION.md; 0 and about 1 are right."]
     lines += _published(result) if published else []
     return "\n".join(line.rstrip() for line in lines)
 

@@ -58,8 +58,8 @@ def test_all_outputs_of_one_command(hr, tmp_path, command, capsys):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"report": "{tmp}"}, r"--report=.* is a folder: name a file"),
-        ({"json": "{tmp}/hr/a.png/x.json"}, r"--json=.* cannot be written: "),
+        ({"report": "{tmp}"}, r"--report: .* is a folder, name a file"),
+        ({"json": "{tmp}/hr/a.png/x.json"}, r"--json: .* cannot be written: "),
         ({"save": "{tmp}/hr"}, r"lie in one another"),
         ({"save": "{tmp}/hr/a.png"}, r"lie in one another"),
         ({"vgg_layer": "block1_conv1"}, "--vgg_layer needs --vgg_weights"),

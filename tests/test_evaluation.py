@@ -118,7 +118,7 @@ def test_run_folder_in_every_form(hr, tmp_path):
     table = report.to_table(result).splitlines()
     means = [line.split() for line in table if line.startswith("mean")]
     assert means[0][1] == f"{result.mean()['psnr_y']:.2f}"
-    assert means[1][1] == f"{result.mean()['colour_drift_r']:+.2f}"
+    assert means[1][1] == f"{result.mean()['colour_drift']:.2f}"
     assert max(map(len, table[1:])) <= 100
 
     with pytest.raises(errors.InputError, match="enlarges by 2"):

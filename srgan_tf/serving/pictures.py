@@ -43,7 +43,7 @@ class Summary:
 
     done: int = 0
     skipped: int = 0
-    other_files: int = 0
+    other_files: list[str] = dataclasses.field(default_factory=list)
     failed: list[str] = dataclasses.field(default_factory=list)
 
     def text(self, output: str) -> str:
@@ -52,7 +52,7 @@ class Summary:
         if self.skipped:
             text += f"; {self.skipped} there already (--overwrite writes them again)"
         if self.other_files:
-            text += f"; {_count(self.other_files, 'file')} left out: no pictures"
+            text += f"; left out, no pictures: {_some(self.other_files)}"
         failed = [f"{_count(len(self.failed), 'picture')} failed:"] if self.failed else []
         return "\n".join([text, *failed, *(f"  {line}" for line in self.failed)])
 
@@ -121,8 +121,10 @@ def run(jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False) -> 
             _do(job, wanted, upscaler)
             summary.done += 1
         except photos.PhotoError as error:
-            if error.kind == "not an image" and not job.named:
-                summary.other_files += 1
+            # A file that is called like a picture is a broken one.
+            looks_like_one = os.path.splitext(job.source)[1].lower() in photos.EXTENSIONS
+            if error.kind == "not an image" and not (job.named or looks_like_one):
+                summary.other_files.append(job.source)
             else:
                 summary.failed.append(f"{job.source}: {error}")
         except (tf.errors.ResourceExhaustedError, MemoryError):
@@ -197,6 +199,11 @@ def _find(inputs: Sequence[str], output: str) -> list[files.Found]:
             if not (nested and os.path.abspath(one.path).startswith(output + os.sep))
         ]
     return found
+
+
+def _some(paths: Sequence[str], limit: int = 5) -> str:
+    shown = ", ".join(files.shown(path) for path in paths[:limit])
+    return shown + (f" and {len(paths) - limit} more" if len(paths) > limit else "")
 
 
 def _count(number: int, what: str) -> str:

@@ -100,6 +100,11 @@ class _Run:
             "Bicubic upscaling reaches %.2f dB (PSNR, Y) on the validation images.",
             self._validator.bicubic_psnr,
         )
+        if self._config.init_from and not self._start:
+            scores = self._validator.evaluate()
+            logging.info(
+                "The given weights reach %.2f dB (%.4f SSIM).", scores["psnr_y"], scores["ssim_y"]
+            )
         if self._start:
             logging.info("Continuing %s from step %d.", self._run_dir, self._start)
         try:
