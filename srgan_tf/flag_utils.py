@@ -107,6 +107,7 @@ def _parser(hint: Any) -> tuple[flags.ArgumentParser | None, str]:
         float: (flags.FloatParser(), "number"),
         str: (flags.ArgumentParser(), "text"),
         tuple[int, ...]: (_ListParser(int, "50000,100000"), "list"),
+        tuple[int, int]: (_ListParser(int, "7,21"), "range"),
         tuple[float, float]: (_ListParser(float, "0.7,1.2"), "range"),
         config_lib.Weights: (_ListParser(_weighted, "mse:1,vgg:0.006"), "name:weight,..."),
     }
