@@ -98,7 +98,8 @@ class BlindPass:
             ("plateau_iso", 0.12),
             ("plateau_aniso", 0.03),
         ),
-        "Weights of the blur kernels (this list names them all).",
+        "Weights of the blur kernels: iso, aniso, generalized_iso, generalized_aniso, plateau_iso, "
+        "plateau_aniso; what is left out is never drawn.",
     )
     kernel_size: tuple[int, int] = _field((7, 21), "Sides of the kernels in pixels: odd, 3 to 21.")
     blur_sigma: tuple[float, float] = _field(
@@ -121,13 +122,15 @@ class BlindPass:
     )
     small_sinc_cutoff: tuple[float, float] = _field((1 / 3, 1.0), "The same for smaller kernels.")
     resize: Weights = _field(
-        (("up", 0.2), ("down", 0.7), ("keep", 0.1)), "Weights of what is done to the size."
+        (("up", 0.2), ("down", 0.7), ("keep", 0.1)),
+        "Weights of up, down and keep: what is done to the size.",
     )
     resize_range: tuple[float, float] = _field(
         (0.15, 1.5), "Smallest factor of down (at most 1) and largest factor of up (at least 1)."
     )
     resize_modes: Weights = _field(
-        (("area", 1.0), ("bilinear", 1.0), ("bicubic", 1.0)), "Weights of the interpolations."
+        (("area", 1.0), ("bilinear", 1.0), ("bicubic", 1.0)),
+        "Weights of area, bilinear and bicubic.",
     )
     gaussian_probability: float = _field(
         0.5, "Probability that the noise is Gaussian instead of Poisson; in [0, 1]."
@@ -172,7 +175,8 @@ class BlindSecondPass(BlindPass):
         (0.2, 1.5), "Standard deviation along each axis in pixels."
     )
     resize: Weights = _field(
-        (("up", 0.3), ("down", 0.4), ("keep", 0.3)), "Weights of what is done to the size."
+        (("up", 0.3), ("down", 0.4), ("keep", 0.3)),
+        "Weights of up, down and keep: what is done to the size.",
     )
     resize_range: tuple[float, float] = _field(
         (0.3, 1.2), "Smallest factor of down and largest of up, relative to the LR size."
@@ -190,7 +194,8 @@ class BlindFinal:
     """Last step of the `blind` degradation: to the LR size, sinc, and JPEG before or after both."""
 
     resize_modes: Weights = _field(
-        (("area", 1.0), ("bilinear", 1.0), ("bicubic", 1.0)), "Weights of the interpolations."
+        (("area", 1.0), ("bilinear", 1.0), ("bicubic", 1.0)),
+        "Weights of area, bilinear and bicubic.",
     )
     sinc_probability: float = _field(0.8, "Probability of the sinc filter; in [0, 1].")
     sinc_cutoff: tuple[float, float] = _field(

@@ -121,8 +121,13 @@ def _record_stream(
 
 def _crops(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
     """Takes the crops of one record: lr `[crops, h, w, 3]` and hr `[crops, H, W, 3]`."""
-    pairs = [_crop(hr, config, seed=_fold(seed, crop)) for crop in range(config.crops_per_image)]
-    return Pair(*(tf.stack(images_) for images_ in zip(*pairs, strict=True)))
+    # A loop in the graph: unrolled, 4 blind crops would take 10 s to trace.
+    sides = config.crop_size // config.scale, config.crop_size
+    return tf.map_fn(
+        lambda crop: _crop(hr, config, seed=_fold(seed, crop)),
+        tf.range(config.crops_per_image),
+        fn_output_signature=Pair(*(tf.TensorSpec([side, side, 3], tf.float32) for side in sides)),
+    )
 
 
 def _crop(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
