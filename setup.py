@@ -84,6 +84,7 @@ setuptools.setup(
             "srgan-evaluate = srgan_tf_scripts.evaluate:run",
             "srgan-export = srgan_tf_scripts.export:run",
             "srgan-upscale = srgan_tf_scripts.upscale:run",
+            "srgan-degrade = srgan_tf_scripts.degrade:run",
         ]
     },
     classifiers=[

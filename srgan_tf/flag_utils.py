@@ -8,12 +8,14 @@ defaults to None, which means "what the recipe says"; the binary's help says so 
 import dataclasses
 import typing
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import flags
 
 from srgan_tf import config as config_lib
 from srgan_tf import errors
+
+T = TypeVar("T")
 
 # Groups whose fields need no prefix: their names are clear by themselves.
 _PLAIN_GROUPS = ("data", "run")
@@ -43,10 +45,8 @@ def flag_name(path: tuple[str, ...]) -> str:
     return groups[-1] if name == "name" else f"{groups[-1]}_{name}"
 
 
-def apply_flags(
-    base: config_lib.TrainConfig, values: flags.FlagValues = flags.FLAGS
-) -> config_lib.TrainConfig:
-    """Returns `base` with every field replaced whose flag was given.
+def apply_flags(base: T, values: flags.FlagValues = flags.FLAGS) -> T:
+    """Returns the config dataclass `base` with every field replaced whose flag was given.
 
     Raises:
         errors.InputError: a value is out of its documented range.
@@ -107,6 +107,7 @@ def _parser(hint: Any) -> tuple[flags.ArgumentParser | None, str]:
         float: (flags.FloatParser(), "number"),
         str: (flags.ArgumentParser(), "text"),
         tuple[int, ...]: (_ListParser(int, "50000,100000"), "list"),
+        tuple[int, int]: (_ListParser(int, "7,21"), "range"),
         tuple[float, float]: (_ListParser(float, "0.7,1.2"), "range"),
         config_lib.Weights: (_ListParser(_weighted, "mse:1,vgg:0.006"), "name:weight,..."),
     }

@@ -55,6 +55,17 @@ def test_quick_recipe_downloads_nothing():
         (config.DataConfig, {"scale": 5}, "scale"),
         (config.DataConfig, {"scale": 3, "crop_size": 100}, "crop_size"),
         (config.DataConfig, {"batch_size": 0}, "batch_size"),
+        (config.DataConfig, {"jpeg_quality": (0.0, 50.0)}, "jpeg_quality"),
+        (config.DataConfig, {"gaussian_sigma": 0.0}, "gaussian_sigma"),
+        (config.BlindPass, {"blur_sigma": (3.0, 0.2)}, "blur_sigma"),
+        (config.BlindPass, {"blur_sigma": (0.2,)}, "blur_sigma"),
+        (config.BlindPass, {"kernel_size": (7, 23)}, "kernel_size"),
+        (config.BlindPass, {"kernel_size": (8, 20)}, "kernel_size"),
+        (config.BlindPass, {"kernels": (("isotropic", 1.0),)}, "generalized_aniso"),
+        (config.BlindPass, {"resize": (("up", 0.0),)}, "resize"),
+        (config.BlindPass, {"resize_range": (1.2, 1.5)}, "resize_range"),
+        (config.BlindSecondPass, {"blur_probability": 1.1}, "blur_probability"),
+        (config.BlindFinal, {"sinc_cutoff": (0.0, 1.0)}, "sinc_cutoff"),
         (config.VggConfig, {"activation": "both"}, "activation"),
         (config.PretrainStage, {"steps": -1}, "steps"),
         (config.PretrainStage, {"decay_at": (5, 5)}, "decay_at"),
@@ -73,6 +84,34 @@ def test_unknown_field_is_refused_with_its_place():
     made["data"]["colour"] = "blue"
     with pytest.raises(errors.InputError, match="run.json:data.*colour"):
         config.from_dict(config.TrainConfig, made, "run.json")
+
+
+def test_blind_degradation_has_real_esrgans_figures():
+    # options/train_realesrgan_x4plus.yml of the authors' repository.
+    data = config.DataConfig()
+    assert data.blind.blur_sigma == (0.2, 3) and data.blind2.blur_sigma == (0.2, 1.5)
+    assert data.blind.resize_range == (0.15, 1.5) and data.blind2.resize_range == (0.3, 1.2)
+    assert dict(data.blind.resize) == {"up": 0.2, "down": 0.7, "keep": 0.1}
+    assert dict(data.blind2.resize) == {"up": 0.3, "down": 0.4, "keep": 0.3}
+    assert data.blind.noise_sigma == (1, 30) and data.blind2.noise_sigma == (1, 25)
+    assert data.blind.poisson_scale == (0.05, 3) and data.blind2.poisson_scale == (0.05, 2.5)
+    assert data.blind.blur_probability == 1 and data.blind2.blur_probability == 0.8
+    assert data.blind_final.sinc_probability == 0.8
+    for one in (data.blind, data.blind2):
+        assert [weight for _, weight in one.kernels] == [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]
+        assert one.jpeg_quality == (30, 95) and one.sinc_probability == 0.1
+
+
+def test_config_of_a_run_before_the_degradations_still_loads():
+    made = config.to_dict(recipes.quick())
+    for name in ("gaussian_sigma", "jpeg_quality", "blind", "blind2", "blind_final"):
+        del made["data"][name]
+    read = config.from_dict(config.TrainConfig, made)
+    assert read == recipes.quick()
+    changed = dataclasses.replace(read.data, blind2=config.BlindSecondPass(noise_sigma=(0.0, 9.0)))
+    assert config.differences(read, dataclasses.replace(read, data=changed)) == [
+        "data.blind2.noise_sigma: (1.0, 25.0) -> (0.0, 9.0)"
+    ]
 
 
 def test_differences_name_the_fields():
@@ -119,6 +158,10 @@ def test_flags_override_single_fields():
         "--discriminator_steps=4",
         "--vgg_weights=random",
         "--log_every=1",
+        "--blind_blur_sigma=0.5,2",
+        "--blind2_kernel_size=7,13",
+        "--blind2_resize=down:3,keep:1",
+        "--blind_final_sinc_probability=0.1",
     )
     made = flag_utils.apply_flags(recipes.paper(), values)
     assert made.stages.pretrain.steps == 7
@@ -129,6 +172,10 @@ def test_flags_override_single_fields():
     assert made.stages.discriminator.steps == 4
     assert made.data.scale == 2 and not made.data.flip
     assert made.generator.blocks == 2
+    assert made.data.blind.blur_sigma == (0.5, 2) and made.data.blind2.blur_sigma == (0.2, 1.5)
+    assert made.data.blind2.kernel_size == (7, 13)
+    assert made.data.blind2.resize == (("down", 3.0), ("keep", 1.0))
+    assert made.data.blind_final.sinc_probability == 0.1
     # What has no flag is the recipe's.
     assert made.stages.gan.steps == recipes.paper().stages.gan.steps
 

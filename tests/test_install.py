@@ -21,7 +21,14 @@ from packaging import requirements
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 EXTRAS = ("gpu", "pretrained", "serving", "dev")
-COMMANDS = ("srgan-prepare", "srgan-train", "srgan-evaluate", "srgan-export", "srgan-upscale")
+COMMANDS = (
+    "srgan-prepare",
+    "srgan-train",
+    "srgan-evaluate",
+    "srgan-export",
+    "srgan-upscale",
+    "srgan-degrade",
+)
 MATRIX = pytest.mark.skipif(
     not os.environ.get("SRGAN_INSTALL_MATRIX"), reason="slow; set SRGAN_INSTALL_MATRIX=1 to run it"
 )

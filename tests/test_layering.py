@@ -68,6 +68,7 @@ COMMANDS = {
     "srgan-evaluate": "scripts/evaluate.py",
     "srgan-export": "scripts/export.py",
     "srgan-upscale": "scripts/upscale.py",
+    "srgan-degrade": "scripts/degrade.py",
 }
 
 

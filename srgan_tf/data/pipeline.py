@@ -73,13 +73,13 @@ def validation_pairs(split: records.Split, config: DataConfig, *, limit: int) ->
 
 def degrade(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> tf.Tensor:
     """Returns the LR image of `hr` (both `[H, W, 3]` in [0, 1]) on the 256 levels of a file."""
-    function = registry.lookup(degradations.DEGRADATIONS, config.degradation, "degradation")
-    return images.quantize(function(hr, scale=config.scale, seed=seed))
+    function = _degradation(config).apply
+    return images.quantize(function(hr, config=config, seed=seed))
 
 
 def check(split: records.Split, config: DataConfig) -> None:
     """Raises `errors.InputError` if `config` does not fit the records or names no degradation."""
-    registry.lookup(degradations.DEGRADATIONS, config.degradation, "degradation")
+    _degradation(config)
     if split.crop_size < config.crop_size:
         raise errors.InputError(
             f"Crops of {config.crop_size} px do not fit into the {split.crop_size} px records of "
@@ -121,14 +121,20 @@ def _record_stream(
 
 def _crops(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
     """Takes the crops of one record: lr `[crops, h, w, 3]` and hr `[crops, H, W, 3]`."""
-    pairs = [_crop(hr, config, seed=_fold(seed, crop)) for crop in range(config.crops_per_image)]
-    return Pair(*(tf.stack(images_) for images_ in zip(*pairs, strict=True)))
+    # A loop in the graph: unrolled, 4 blind crops would take 10 s to trace.
+    sides = config.crop_size // config.scale, config.crop_size
+    return tf.map_fn(
+        lambda crop: _crop(hr, config, seed=_fold(seed, crop)),
+        tf.range(config.crops_per_image),
+        fn_output_signature=Pair(*(tf.TensorSpec([side, side, 3], tf.float32) for side in sides)),
+    )
 
 
 def _crop(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
     """Takes one crop with a margin, degrades it, and cuts the margin off both images.
 
-    So the LR crop equals, to the bit, the crop of the whole record's LR image.
+    So the LR crop of a degradation without random choices equals, to the bit, the crop of the whole
+    record's LR image.
     """
     choice = augmentations.draw(
         _fold(seed, _CROP),
@@ -139,10 +145,12 @@ def _crop(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
         rotate=config.rotate,
     )
     size, scale = config.crop_size, config.scale
-    margin = degradations.MARGIN_LR_PIXELS * scale
+    margin = _degradation(config).margin(config) * scale
     place = tf.stack([choice.top, choice.left])
     first = tf.maximum(place - margin, 0)
-    last = tf.minimum(place + size + margin, tf.shape(hr)[:2])
+    # Whole LR pixels only: at x3, 100 px would otherwise be squeezed into 33, and HR and LR drift.
+    end = tf.shape(hr)[:2] // scale * scale
+    last = tf.minimum(place + size + margin, end)
     around = images.uint8_to_unit(hr[first[0] : last[0], first[1] : last[1]])
     lr = degrade(around, config, seed=_fold(seed, _DEGRADATION))
     inner = place - first
@@ -152,6 +160,10 @@ def _crop(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
         augmentations.orient(lr_crop, choice),
         images.unit_to_signed(augmentations.orient(hr_crop, choice)),
     )
+
+
+def _degradation(config: DataConfig) -> degradations.Degradation:
+    return registry.lookup(degradations.DEGRADATIONS, config.degradation, "degradation")
 
 
 def _cut(image: tf.Tensor, place: tf.Tensor, size: int) -> tf.Tensor:
