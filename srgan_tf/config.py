@@ -15,6 +15,8 @@ from typing import Any
 from srgan_tf import errors
 
 SCALES = (2, 3, 4, 8)
+# What the architecture itself has; which that is stands with the architecture.
+AUTO = "auto"
 
 # Weighted terms, e.g. (("vgg", 1.0), ("mse", 0.01)); written `vgg:1,mse:0.01` on the command line.
 Weights = tuple[tuple[str, float], ...]
@@ -69,7 +71,22 @@ class GeneratorConfig:
 
     name: str = _field("srresnet", "Generator architecture (a wrong name lists all).")
     filters: int = _field(64, "Channels of the residual trunk; at least 1.")
-    blocks: int = _field(16, "Residual blocks; at least 1.")
+    blocks: int = _field(
+        16,
+        "Residual blocks; at least 1 (published: srresnet 16, srresnet_seed 15 or 5, rrdb 23 or "
+        "6).",
+    )
+    norm: str = _field(
+        AUTO,
+        "Normalization: batch (synchronized) or none; auto is the architecture's own (batch for "
+        "srresnet and srresnet_seed, none for the others; rrdb and lite cannot have batch).",
+    )
+    upsampling: str = _field(
+        AUTO,
+        "How features are enlarged: subpixel (ICNR start), subpixel_plain (without), nearest_conv, "
+        "deconv (leaves a grid); auto is the architecture's own (nearest_conv for srresnet_seed "
+        "and rrdb, subpixel for the others).",
+    )
 
     def __post_init__(self) -> None:
         _require(self.filters >= 1, "generator_filters must be at least 1", filters=self.filters)

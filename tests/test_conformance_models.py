@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from srgan_tf import config
-from srgan_tf.models import discriminators, generators, layers
+from srgan_tf.models import discriminators, generators, layers, receptive
 
 SCALES = pytest.mark.parametrize("scale", config.SCALES)
 GENERATORS = pytest.mark.parametrize("name", sorted(generators.GENERATORS))
@@ -74,7 +74,7 @@ def test_generator_enlarges_any_size_in_the_signed_range_with_one_trace(name, sc
 @GENERATORS
 @SCALES
 def test_generator_has_a_receptive_radius(name, scale):
-    assert layers.receptive_radius(_generator(name, scale), scale) >= 1
+    assert receptive.radius(_generator(name, scale), scale) >= 1
 
 
 @DISCRIMINATORS

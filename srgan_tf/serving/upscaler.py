@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from srgan_tf import errors, run_folder
-from srgan_tf.models import layers
+from srgan_tf.models import receptive
 from srgan_tf.serving import export, tiling
 
 
@@ -25,6 +25,7 @@ class Upscaler:
         *,
         scale: int,
         receptive_radius: int,
+        alignment: int,
         tile_size: int = tiling.DEFAULT_TILE_SIZE,
         origin: dict[str, Any],
     ):
@@ -34,6 +35,7 @@ class Upscaler:
             upscale_batch: maps uint8 `[1, h, w, 3]` to uint8 `[1, h * scale, w * scale, 3]`.
             scale: the model's upscaling factor.
             receptive_radius: LR pixels around its own that an SR pixel depends on.
+            alignment: what the positions of tiles must be multiples of.
             tile_size: side of a tile in LR pixels, without its rim.
             origin: where the model comes from (path, step, ...), for reports.
         """
@@ -41,6 +43,7 @@ class Upscaler:
         self.origin = origin
         self._upscale_batch = upscale_batch
         self._overlap = receptive_radius
+        self._alignment = alignment
         self._tile_size = tile_size
 
     @classmethod
@@ -74,7 +77,8 @@ class Upscaler:
         return cls(
             lambda lr: module.upscale(lr)["sr"],
             scale=config.data.scale,
-            receptive_radius=layers.receptive_radius(generator, config.data.scale),
+            receptive_radius=receptive.radius(generator, config.data.scale),
+            alignment=receptive.alignment(generator),
             tile_size=tile_size,
             origin={
                 "kind": "run folder",
@@ -105,6 +109,8 @@ class Upscaler:
             upscale_batch,
             scale=provenance["scale"],
             receptive_radius=provenance["receptive_radius"],
+            # Older exports do not name it: no generator had strides then.
+            alignment=provenance.get("alignment", 1),
             tile_size=tile_size,
             origin={
                 "kind": "SavedModel",
@@ -126,6 +132,7 @@ class Upscaler:
             scale=self.scale,
             overlap=self._overlap,
             tile_size=self._tile_size,
+            alignment=self._alignment,
         )
 
 
