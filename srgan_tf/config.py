@@ -98,8 +98,21 @@ class DiscriminatorConfig:
     """The discriminator's architecture (paper, figure 4): 64 to 512 filters, dense 1024, 1."""
 
     name: str = _field("srgan", "Discriminator architecture (a wrong name lists all).")
-    filters: int = _field(64, "Channels of the first convolution; doubled three times.")
-    dense_units: int = _field(1024, "Units of the dense layer before the logit; at least 1.")
+    filters: int = _field(
+        64,
+        "Channels of the first convolution; doubled three times (srgan_small: doubled, doubled "
+        "again).",
+    )
+    dense_units: int = _field(
+        1024,
+        "Units of the dense layer before the logit; at least 1 (srgan_small: an eighth of it; "
+        "patch and unet have no dense layer).",
+    )
+    norm: str = _field(
+        AUTO,
+        "Normalization: batch (synchronized), instance, spectral or none; auto is the "
+        "architecture's own (spectral for unet, batch for the others).",
+    )
 
     def __post_init__(self) -> None:
         _require(
