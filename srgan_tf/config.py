@@ -20,6 +20,8 @@ MAX_KERNEL = 21
 # Narrower Gaussians are a single pixel; lower cut-offs leave nothing of a picture.
 MIN_SIGMA = 0.1
 MIN_CUTOFF = 0.05
+# What the architecture itself has; which that is stands with the architecture.
+AUTO = "auto"
 
 # Weighted terms, e.g. (("vgg", 1.0), ("mse", 0.01)); written `vgg:1,mse:0.01` on the command line.
 Weights = tuple[tuple[str, float], ...]
@@ -267,7 +269,22 @@ class GeneratorConfig:
 
     name: str = _field("srresnet", "Generator architecture (a wrong name lists all).")
     filters: int = _field(64, "Channels of the residual trunk; at least 1.")
-    blocks: int = _field(16, "Residual blocks; at least 1.")
+    blocks: int = _field(
+        16,
+        "Residual blocks; at least 1 (published: srresnet 16, srresnet_seed 15 or 5, rrdb 23 or "
+        "6).",
+    )
+    norm: str = _field(
+        AUTO,
+        "Normalization: batch (synchronized) or none; auto is the architecture's own (batch for "
+        "srresnet and srresnet_seed, none for the others; rrdb and lite cannot have batch).",
+    )
+    upsampling: str = _field(
+        AUTO,
+        "How features are enlarged: subpixel (ICNR start), subpixel_plain (without), nearest_conv, "
+        "deconv (leaves a grid); auto is the architecture's own (nearest_conv for srresnet_seed "
+        "and rrdb, subpixel for the others).",
+    )
 
     def __post_init__(self) -> None:
         _require(self.filters >= 1, "generator_filters must be at least 1", filters=self.filters)
@@ -279,8 +296,21 @@ class DiscriminatorConfig:
     """The discriminator's architecture (paper, figure 4): 64 to 512 filters, dense 1024, 1."""
 
     name: str = _field("srgan", "Discriminator architecture (a wrong name lists all).")
-    filters: int = _field(64, "Channels of the first convolution; doubled three times.")
-    dense_units: int = _field(1024, "Units of the dense layer before the logit; at least 1.")
+    filters: int = _field(
+        64,
+        "Channels of the first convolution; doubled three times (srgan_small: doubled, doubled "
+        "again).",
+    )
+    dense_units: int = _field(
+        1024,
+        "Units of the dense layer before the logit; at least 1 (srgan_small: an eighth of it; "
+        "patch and unet have no dense layer).",
+    )
+    norm: str = _field(
+        AUTO,
+        "Normalization: batch (synchronized), instance, spectral or none; auto is the "
+        "architecture's own (spectral for unet, batch for the others).",
+    )
 
     def __post_init__(self) -> None:
         _require(

@@ -6,26 +6,35 @@ import pytest
 import tensorflow as tf
 
 from srgan_tf import config
-from srgan_tf.models import discriminators, generators, layers
+from srgan_tf.models import discriminators, generators, layers, receptive, upsampling
 
 SCALES = pytest.mark.parametrize("scale", config.SCALES)
 GENERATORS = pytest.mark.parametrize("name", sorted(generators.GENERATORS))
 DISCRIMINATORS = pytest.mark.parametrize("name", sorted(discriminators.DISCRIMINATORS))
 
+# (name, norm): every network as it is by itself, and each other norm on a cheap one that has it.
+GENERATOR_NORMS = [
+    *((name, "auto") for name in sorted(generators.GENERATORS)),
+    ("srresnet", "none"),
+]
+DISCRIMINATOR_NORMS = [
+    *((name, "auto") for name in sorted(discriminators.DISCRIMINATORS)),
+    *(("srgan_small", norm) for norm in ("instance", "spectral", "none")),
+]
 CROP = 24
 # Not square, odd; the second shares no side with the first.
 SIZES = ((5, 9), (8, 7))
 
 
-def _generator(name: str, scale: int = 2, seed: int = 1) -> tf.keras.Model:
+def _generator(name: str, scale: int = 2, seed: int = 1, **options) -> tf.keras.Model:
     tf.keras.utils.set_random_seed(seed)
-    made = generators.build(config.GeneratorConfig(name=name, filters=4, blocks=1), scale)
-    return fixtures.awaken(made, seed)
+    settings = config.GeneratorConfig(name=name, filters=4, blocks=1, **options)
+    return fixtures.awaken(generators.build(settings, scale), seed)
 
 
-def _discriminator(name: str, seed: int = 1) -> tf.keras.Model:
+def _discriminator(name: str, seed: int = 1, **options) -> tf.keras.Model:
     tf.keras.utils.set_random_seed(seed)
-    settings = config.DiscriminatorConfig(name=name, filters=2, dense_units=4)
+    settings = config.DiscriminatorConfig(name=name, filters=2, dense_units=16, **options)
     return discriminators.build(settings, CROP)
 
 
@@ -38,13 +47,16 @@ def _image(batch: int = 2) -> tf.Tensor:
 
 
 def _cases() -> list:
-    """Returns (factory, input factory) for every network of both tables."""
-    makers = [(generators.GENERATORS, _generator, _lr)]
-    makers.append((discriminators.DISCRIMINATORS, _discriminator, _image))
+    """Returns (factory, input factory) for the networks of both tables."""
+    kinds = ((GENERATOR_NORMS, _generator, _lr), (DISCRIMINATOR_NORMS, _discriminator, _image))
     return [
-        pytest.param(lambda seed=1, make=make, name=name: make(name, seed=seed), inputs, id=name)
-        for table, make, inputs in makers
-        for name in sorted(table)
+        pytest.param(
+            lambda seed=1, make=make, name=name, norm=norm: make(name, seed=seed, norm=norm),
+            inputs,
+            id=name if norm == "auto" else f"{name}-{norm}",
+        )
+        for networks, make, inputs in kinds
+        for name, norm in networks
     ]
 
 
@@ -72,16 +84,64 @@ def test_generator_enlarges_any_size_in_the_signed_range_with_one_trace(name, sc
 
 
 @GENERATORS
-@SCALES
-def test_generator_has_a_receptive_radius(name, scale):
-    assert layers.receptive_radius(_generator(name, scale), scale) >= 1
+@pytest.mark.parametrize("kind", sorted(upsampling.UPSAMPLINGS))
+def test_generator_has_every_upsampling(name, kind):
+    scale = 3  # The others are made of stages of 2, which the tests at 4 pass through.
+    model = _generator(name, scale, upsampling=kind)
+    assert receptive.radius(model, scale) >= 1
+    assert model(_lr(), training=False).shape == (2, 5 * scale, 9 * scale, 3)
+    names = [layer.name for layer in model.layers]
+    marks = {"nearest_conv": "_nearest", "deconv": "_deconv"}
+    assert any(marks.get(kind, "_shuffle") in name for name in names)
 
 
 @DISCRIMINATORS
-def test_discriminator_gives_one_logit_per_image(name):
-    logits = _discriminator(name)(_image(3), training=False)
-    assert logits.shape == (3, 1)
+@pytest.mark.parametrize("norm", sorted(discriminators.NORMS))
+def test_discriminator_gives_logits_with_every_norm(name, norm):
+    logits = _discriminator(name, norm=norm)(_image(3), training=True)
+    # One for the image, one for each 8 x 8 pixels, one for each pixel.
+    assert logits.shape == {"patch": (3, 3, 3, 1), "unet": (3, CROP, CROP, 1)}.get(name, (3, 1))
     assert logits.dtype == tf.float32
+    assert float(tf.math.reduce_std(logits)) > 0
+
+
+@pytest.mark.parametrize(("name", "norm"), DISCRIMINATOR_NORMS)
+def test_discriminator_has_gradients_of_gradients(name, norm):
+    # A gradient penalty (R1) asks for them; TensorFlow lacks some, such as bilinear resizing's.
+    model, image = _discriminator(name, norm=norm), _image()
+    with tf.GradientTape() as tape:
+        with tf.GradientTape() as inner:
+            inner.watch(image)
+            logits = tf.reduce_sum(tf.square(model(image, training=True)))
+        penalty = tf.reduce_sum(tf.square(inner.gradient(logits, image)))
+    kernels = [v for v in model.trainable_variables if "kernel" in v.name]
+    for variable, gradient in zip(kernels, tape.gradient(penalty, kernels), strict=True):
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, variable.name
+
+
+@NETWORKS
+def test_mixed_precision_keeps_variables_and_outputs_in_float32(make, inputs):
+    model = make()
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        mixed = make()
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    assert mixed.layers[-2].compute_dtype == "bfloat16" or mixed.name == "lite"
+    mixed.set_weights(model.get_weights())
+    for training in (False, True):
+        with layers.frozen_statistics(mixed), layers.frozen_statistics(model):
+            expected = model(inputs(), training=training)
+            outputs = mixed(inputs(), training=training)
+        assert outputs.dtype == tf.float32
+        # bfloat16 has 8 bits: 0.4 % a rounding, of values that stand for the whole range.
+        error = tf.abs(outputs - expected) / (1e-3 + tf.reduce_max(tf.abs(expected)))
+        assert float(tf.reduce_max(error)) < 0.05
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(mixed(inputs(), training=True)))
+    gradients = tape.gradient(loss, mixed.trainable_variables)
+    assert all(variable.dtype == tf.float32 for variable in mixed.variables)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 @NETWORKS

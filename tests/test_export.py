@@ -16,12 +16,12 @@ from srgan_tf.serving import export
 _SCALE = 2
 
 
-def make_run(path, *, steps=(3, 7), scale=_SCALE):
+def make_run(path, *, steps=(3, 7), scale=_SCALE, name="srresnet"):
     """Writes a run folder with a checkpoint of other random weights at each step."""
     run_dir = str(path)
     config = config_lib.TrainConfig(
         data=config_lib.DataConfig(scale=scale),
-        generator=config_lib.GeneratorConfig(filters=6, blocks=1),
+        generator=config_lib.GeneratorConfig(name=name, filters=6, blocks=1),
         stages=config_lib.StagesConfig(pretrain=config_lib.PretrainStage(steps=10)),
     )
     os.makedirs(run_dir, exist_ok=True)
@@ -87,6 +87,10 @@ def test_provenance(exported):
     assert recorded["config"]["generator"]["filters"] == 6
     # conv9, one block of two conv3, conv3 on the LR grid; conv3 there too; conv9 on the x2 grid.
     assert recorded["receptive_radius"] == 4 + 2 + 1 + 1 + 2
+    assert recorded["alignment"] == 1
+    # What the run's "auto" stood for.
+    assert recorded["config"]["generator"]["norm"] == "batch"
+    assert recorded["config"]["generator"]["upsampling"] == "subpixel"
 
 
 def test_existing_export_is_kept_unless_told(run_dir, exported):

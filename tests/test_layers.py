@@ -1,25 +1,11 @@
-"""Pixel shuffle, frozen batch statistics (one and two replicas), receptive radius."""
+"""Batch statistics, frozen or not (one and two replicas), and the other shared layers."""
 
 import fixtures
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from srgan_tf.models import generators, layers
-
-
-def test_pixel_shuffle_lays_channels_out_row_by_row():
-    inputs = tf.reshape(tf.range(4.0), [1, 1, 1, 4])
-    # Equation 4 of Shi et al.: channel 0 is top left, 1 top right, 2 bottom left, 3 bottom right.
-    outputs = layers.PixelShuffle(2)(inputs)
-    np.testing.assert_array_equal(outputs[0, :, :, 0], [[0, 1], [2, 3]])
-
-
-def test_pixel_shuffle_keeps_unknown_sides_unknown_and_its_config():
-    layer = layers.PixelShuffle(3, name="shuffle")
-    assert tuple(layer.compute_output_shape((None, None, 5, 18))) == (None, None, 15, 2)
-    again = layers.PixelShuffle.from_config(layer.get_config())
-    assert (again.scale, again.name) == (3, "shuffle")
+from srgan_tf.models import layers
 
 
 def test_batch_norm_is_synchronized_and_keeps_its_config():
@@ -127,50 +113,35 @@ def test_frozen_statistics_entered_around_the_replicas_holds_in_all_of_them():
     assert _statistics(model) == [0.0, 1.0]
 
 
-@pytest.mark.parametrize(
-    ("scale", "radius"),
-    [
-        # At x4 with 16 blocks: 4 (conv9) + 16 * 2 + 1 + 1 (first upsampling) at LR resolution, 1/2
-        # (second), 4/4 (conv9 at x4): 39.5.
-        (4, 40),
-        (2, 40),  # 4 + 32 + 1 + 1 + 4/2
-        (3, 40),  # 4 + 32 + 1 + 1 + 4/3 = 39.33
-        (8, 40),  # 4 + 32 + 1 + 1 + 1/2 + 1/4 + 4/8 = 39.25
-    ],
-)
-def test_receptive_radius_of_the_papers_generator(scale, radius):
-    model = generators.srresnet(scale=scale, filters=1, blocks=16)
-    assert layers.receptive_radius(model, scale) == radius
+def test_instance_norm_normalizes_each_channel_of_each_image():
+    layer = layers.InstanceNorm()
+    image = np.random.RandomState(0).normal(3, 2, (2, 5, 4, 3)).astype(np.float32)
+    mean = image.mean(axis=(1, 2), keepdims=True)
+    expected = (image - mean) / np.sqrt(image.var(axis=(1, 2), keepdims=True) + 1e-5)
+    for training in (False, True):
+        np.testing.assert_allclose(layer(image, training=training), expected, atol=1e-5)
+    layer.gamma.assign([1.0, 2.0, 3.0])
+    layer.beta.assign([0.0, 0.0, 5.0])
+    np.testing.assert_allclose(layer(image)[..., 2], 3 * expected[..., 2] + 5, atol=1e-4)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_receptive_radius_bounds_what_a_pixel_changes_and_is_tight(scale):
-    model = fixtures.awaken(generators.srresnet(scale=scale, filters=4, blocks=1))
-    # 4 + 2 + 1 + 1 + 2 = 10, 4 + 2 + 1 + 1 + 4/3 = 9.33, 4 + 2 + 1 + 1 + 1/2 + 1 = 9.5.
-    radius = layers.receptive_radius(model, scale)
-    assert radius == 10
-    row, column = 14, 11
-    lr = np.random.RandomState(0).uniform(size=(1, 28, 23, 3)).astype(np.float32)
-    changed = lr.copy()
-    changed[0, row, column] += 50.0
-    difference = model(changed, training=False) - model(lr, training=False)
-    rows, columns = np.nonzero(np.abs(difference.numpy()[0]).max(axis=-1))
-    reach = max(np.abs(rows // scale - row).max(), np.abs(columns // scale - column).max())
-    assert radius - 1 <= reach <= radius
+def test_instance_norm_survives_a_large_offset_in_bfloat16():
+    # The mean of 1000 pixels near 300 is beyond bfloat16's 8 bits; statistics are in float32.
+    layer = layers.InstanceNorm(dtype="mixed_bfloat16")
+    image = 300 + 4 * np.random.RandomState(0).normal(size=(1, 40, 25, 1)).astype(np.float32)
+    outputs = layer(image)
+    assert outputs.dtype == tf.bfloat16
+    np.testing.assert_allclose(np.std(tf.cast(outputs, tf.float32)), 1.0, atol=0.02)
+    assert abs(float(tf.reduce_mean(tf.cast(outputs, tf.float32)))) < 0.02
 
 
-def test_receptive_radius_counts_the_longest_path():
-    inputs = tf.keras.Input((None, None, 1))
-    near = tf.keras.layers.Conv2D(1, 3, padding="same")(inputs)
-    far = tf.keras.layers.Conv2D(1, 5, padding="same", dilation_rate=2)(inputs)
-    model = tf.keras.Model(inputs, tf.keras.layers.Add()([near, far, inputs]))
-    assert layers.receptive_radius(model, 1) == 4  # 5 taps, 2 apart: 2 * 2 to each side.
+def test_scaled_add_and_its_config():
+    layer = layers.ScaledAdd(0.2, name="add")
+    np.testing.assert_allclose(layer([tf.constant([10.0]), tf.constant([1.0])]), [3.0])
+    again = layers.ScaledAdd.from_config(layer.get_config())
+    assert (again.scale, again.name) == (0.2, "add")
 
 
-def test_receptive_radius_refuses_what_it_does_not_know():
-    inputs = tf.keras.Input((None, None, 1))
-    pooled = tf.keras.Model(inputs, tf.keras.layers.MaxPooling2D(2, name="pool")(inputs))
-    with pytest.raises(ValueError, match="reach of pool"):
-        layers.receptive_radius(pooled, 1)
-    with pytest.raises(ValueError, match="enlarges by 2, not by scale=4"):
-        layers.receptive_radius(generators.srresnet(scale=2, filters=1, blocks=1), 4)
+def test_small_init_is_a_tenth_of_he_normal():
+    kernel = layers.small_init()((3, 3, 64, 64)).numpy()
+    np.testing.assert_allclose(kernel.std(), 0.1 * np.sqrt(2 / (9 * 64)), rtol=0.02)

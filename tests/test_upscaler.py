@@ -1,5 +1,6 @@
 """serving/upscaler.py and pictures.py: from a model's folder and files to files."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -58,6 +59,29 @@ def test_every_kind_of_folder_gives_the_same_picture(run_dir):
     older = Upscaler.load(run_dir, "3")
     assert older.origin["step"] == 3
     assert np.abs(older.upscale(lr).astype(int) - own).max() > 1
+
+
+def test_a_generator_with_strides_is_tiled_in_step_with_them(tmp_path):
+    made = test_export.make_run(tmp_path / "run", steps=(1,), name="autoencoder")
+    exported = export.export(made)
+    assert export.read_provenance(exported)["alignment"] == 4
+    lr = fixtures.photo_like(67, 59)
+    for path in (made, exported):
+        # Tiles of 7 pixels would start at any place.
+        whole, tiled = (Upscaler.load(path, tile_size=size).upscale(lr) for size in (999, 7))
+        np.testing.assert_allclose(tiled.astype(int), whole, atol=1)
+        assert np.ptp(whole) > 20
+
+
+def test_an_export_of_an_older_version_does_not_name_the_alignment(run_dir, upscaler, tmp_path):
+    target = pathlib.Path(export.export(run_dir, output=str(tmp_path)))
+    record = target / export.PROVENANCE
+    older = json.loads(record.read_text())
+    del older["alignment"], older["config"]["generator"]["norm"]
+    record.write_text(json.dumps(older))
+    lr = fixtures.photo_like(12, 17)
+    again = Upscaler.load(str(target), tile_size=3).upscale(lr)
+    np.testing.assert_allclose(again.astype(int), upscaler.upscale(lr), atol=1)
 
 
 def test_folders_that_are_no_model(run_dir, tmp_path):

@@ -1,18 +1,17 @@
-"""Layers that the networks share, and what can be read off a built network.
+"""Layers that the networks share, and the switch that holds their statistics still.
 
-Everything here works on float32 `[B, H, W, C]` of any value range and on both Kerases.
+Everything here works on float32 `[B, H, W, C]` of any value range and on both Kerases. Layers that
+change the size are in resampling.py, spectral normalization is in spectral.py.
 """
 
 import collections
 import contextlib
-import fractions
-import math
 import threading
 from collections.abc import Iterator
 
 import tensorflow as tf
 
-from srgan_tf import images
+from srgan_tf import errors, images
 
 # PyTorch's default of 0.1, in Keras' terms; the usual SRGAN implementations train with it. Keras'
 # own default of 0.99 needs some 500 steps before the statistics forget their initial values.
@@ -21,36 +20,11 @@ _BN_MOMENTUM = 0.9
 _BN_EPSILON = 1e-3
 # He et al. 2015 (arXiv 1502.01852), section 2.1; also PyTorch's default. The SRGAN paper is silent.
 _PRELU_ALPHA = 0.25
+# Ulyanov et al. 2016 (arXiv 1607.08022) name none; this is what its usual implementations have.
+_IN_EPSILON = 1e-5
 
 # How often a layer is frozen at present: (id of the layer, id of the thread or None for all).
 _frozen: collections.Counter[tuple[int, int | None]] = collections.Counter()
-
-
-@tf.keras.utils.register_keras_serializable("srgan_tf")
-class PixelShuffle(tf.keras.layers.Layer):
-    """Sub-pixel rearrangement `[B, H, W, C * scale**2]` to `[B, H * scale, W * scale, C]`.
-
-    Reference: Shi et al. 2016 (arXiv 1609.05158), equation 4.
-    """
-
-    def __init__(self, scale: int, **kwargs):
-        """Makes the layer; `scale` is at least 2."""
-        super().__init__(**kwargs)
-        self.scale = scale
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns the rearranged `inputs`."""
-        return tf.nn.depth_to_space(inputs, self.scale)
-
-    def compute_output_shape(self, input_shape):
-        """Returns the static output shape; unknown sides stay unknown."""
-        batch, height, width, channels = input_shape
-        grown = [None if side is None else side * self.scale for side in (height, width)]
-        return (batch, *grown, channels // self.scale**2)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "scale": self.scale}
 
 
 @tf.keras.utils.register_keras_serializable("srgan_tf")
@@ -67,7 +41,66 @@ class UnitToSigned(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("srgan_tf")
-class BatchNorm(tf.keras.layers.BatchNormalization):
+class ScaledAdd(tf.keras.layers.Layer):
+    """Adds a scaled residual: `[residual, inputs]` becomes `scale * residual + inputs`."""
+
+    def __init__(self, scale: float, **kwargs):
+        """Makes the layer; `scale` is usually far below 1."""
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Returns the sum, shaped like either input."""
+        residual, shortcut = inputs
+        return self.scale * residual + shortcut
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape of either input."""
+        return input_shape[1]
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "scale": self.scale}
+
+
+@tf.keras.utils.register_keras_serializable("srgan_tf")
+class InstanceNorm(tf.keras.layers.Layer):
+    """Normalizes each channel of each image by its own mean and variance over the positions.
+
+    Reference: Ulyanov et al. 2016 (arXiv 1607.08022). The same in training and inference.
+    """
+
+    def build(self, input_shape):
+        """Makes one scale and one offset per channel."""
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
+        self.built = True
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns normalized `inputs`; statistics are taken in float32."""
+        features = tf.cast(inputs, tf.float32)
+        mean, variance = tf.nn.moments(features, axes=[1, 2], keepdims=True)
+        features = (features - mean) * tf.math.rsqrt(variance + _IN_EPSILON)
+        gamma, beta = (tf.cast(weight, tf.float32) for weight in (self.gamma, self.beta))
+        return tf.cast(features * gamma + beta, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape as it is."""
+        return input_shape
+
+
+class Freezable:
+    """Mix-in of layers that calls with `training=True` change, unless `frozen_statistics` holds."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether this call, in this thread, is to change nothing."""
+        return bool(_frozen[id(self), None] or _frozen[id(self), threading.get_ident()])
+
+
+@tf.keras.utils.register_keras_serializable("srgan_tf")
+class BatchNorm(Freezable, tf.keras.layers.BatchNormalization):
     """Batch normalization whose moving statistics `frozen_statistics` can hold still.
 
     The momentum reads as 1 while the layer is frozen: both Kerases then add exactly zero to the
@@ -77,8 +110,7 @@ class BatchNorm(tf.keras.layers.BatchNormalization):
     @property
     def momentum(self) -> float:
         """The share of the old moving statistics that one update keeps."""
-        frozen = _frozen[id(self), None] or _frozen[id(self), threading.get_ident()]
-        return 1.0 if frozen else self._momentum
+        return 1.0 if self.frozen else self._momentum
 
     @momentum.setter
     def momentum(self, value: float) -> None:
@@ -102,15 +134,55 @@ def batch_norm(name: str, *, gamma: float = 1.0) -> BatchNorm:
     )
 
 
+def check_norm(generator: str, norm: str, choices: tuple[str, ...]) -> None:
+    """Raises `errors.InputError` unless `generator` can have `norm`."""
+    if norm not in choices:
+        raise errors.InputError(
+            f"Generator {generator} cannot have generator_norm={norm!r}; choose from "
+            f"{[*choices]}, or auto for its own."
+        )
+
+
 def prelu(name: str) -> tf.keras.layers.PReLU:
     """Returns a PReLU with one slope per channel, so that weights do not fix the image size."""
     slope = tf.keras.initializers.Constant(_PRELU_ALPHA)
     return tf.keras.layers.PReLU(alpha_initializer=slope, shared_axes=[1, 2], name=name)
 
 
+def leaky_relu(slope: float, name: str) -> tf.keras.layers.LeakyReLU:
+    """Returns a LeakyReLU with `slope` below zero."""
+    # By position: Keras 2 calls the slope alpha, Keras 3 negative_slope.
+    return tf.keras.layers.LeakyReLU(slope, name=name)
+
+
+def tanh(name: str) -> tf.keras.layers.Activation:
+    """Returns the hyperbolic tangent, in float32 under any precision: it makes the output."""
+    return tf.keras.layers.Activation("tanh", dtype="float32", name=name)
+
+
+def conv(
+    filters: int, size: int, name: str, *, strides: int = 1, initializer="glorot_uniform"
+) -> tf.keras.layers.Conv2D:
+    """Returns a convolution that keeps the size (or divides it by `strides`)."""
+    return tf.keras.layers.Conv2D(
+        filters, size, strides=strides, padding="same", kernel_initializer=initializer, name=name
+    )
+
+
+def small_init() -> tf.keras.initializers.Initializer:
+    """Returns a tenth of He et al.'s normal initialization, for residual branches without norm.
+
+    Wang et al. 2018 (ESRGAN, arXiv 1809.00219), section 3.1: "smaller initialization"; their
+    published code has the factor 0.1, by which the variance 2 / fan_in becomes 0.02 / fan_in.
+    """
+    return tf.keras.initializers.VarianceScaling(0.02, "fan_in", "untruncated_normal")
+
+
 @contextlib.contextmanager
 def frozen_statistics(model: tf.keras.Model) -> Iterator[None]:
-    """Within it, calls with `training=True` use batch statistics but move no moving statistics.
+    """Within it, calls with `training=True` use batch statistics but change no variable.
+
+    Moving statistics of batch normalization and the vectors of spectral normalization stay.
 
     It acts when the network is called eagerly or *traced*; around a `tf.function` that has been
     traced before it changes nothing. Inside a replica function it holds for that replica's thread
@@ -119,7 +191,7 @@ def frozen_statistics(model: tf.keras.Model) -> Iterator[None]:
     """
     in_replica = tf.distribute.has_strategy() and not tf.distribute.in_cross_replica_context()
     thread = threading.get_ident() if in_replica else None
-    keys = [(id(layer), thread) for layer in model.layers if isinstance(layer, BatchNorm)]
+    keys = [(id(layer), thread) for layer in model.layers if isinstance(layer, Freezable)]
     _frozen.update(keys)
     try:
         yield
@@ -128,58 +200,3 @@ def frozen_statistics(model: tf.keras.Model) -> Iterator[None]:
         for key in keys:
             if not _frozen[key]:
                 del _frozen[key]
-
-
-_POINTWISE = (
-    tf.keras.layers.InputLayer,
-    tf.keras.layers.BatchNormalization,
-    tf.keras.layers.PReLU,
-    tf.keras.layers.LeakyReLU,
-    tf.keras.layers.ReLU,
-    tf.keras.layers.Activation,
-    tf.keras.layers.Add,
-    tf.keras.layers.Concatenate,
-    UnitToSigned,
-)
-
-
-def receptive_radius(model: tf.keras.Model, scale: int) -> int:
-    """Returns how many LR pixels around its own an SR pixel can depend on, in each direction.
-
-    Walks the layers of a functional model that enlarges by `scale`. A convolution of size k reaches
-    k // 2 pixels of the grid that it works on; along each path reaches add up, and the longest
-    path counts.
-
-    Raises:
-        ValueError: a layer's reach is not known here, or the model does not enlarge by `scale`.
-    """
-    # Tensor id -> (reach in LR pixels, pixels of the tensor's grid per LR pixel).
-    known = {id(tensor): (fractions.Fraction(0), fractions.Fraction(1)) for tensor in model.inputs}
-    for layer in model.layers:
-        if isinstance(layer, tf.keras.layers.InputLayer):
-            continue
-        sources = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
-        reaches, grids = zip(*(known[id(tensor)] for tensor in sources), strict=True)
-        if len(set(grids)) != 1:
-            raise ValueError(f"{layer.name} joins grids of different sizes: {grids}.")
-        known[id(layer.output)] = _widen(layer, max(reaches), grids[0])
-    reach, grid = known[id(model.outputs[0])]
-    if grid != scale:
-        raise ValueError(f"{model.name} enlarges by {grid}, not by {scale=}.")
-    return math.ceil(reach)
-
-
-def _widen(
-    layer: tf.keras.layers.Layer, reach: fractions.Fraction, grid: fractions.Fraction
-) -> tuple[fractions.Fraction, fractions.Fraction]:
-    """Returns (reach, grid) behind `layer`, given those in front of it."""
-    if isinstance(layer, PixelShuffle):
-        return reach, grid * layer.scale
-    if type(layer) is tf.keras.layers.Conv2D and set(layer.strides) == {1}:
-        pixels = max(
-            d * (k // 2) for d, k in zip(layer.dilation_rate, layer.kernel_size, strict=True)
-        )
-        return reach + pixels / grid, grid
-    if isinstance(layer, _POINTWISE):
-        return reach, grid
-    raise ValueError(f"The reach of {layer.name} ({type(layer).__name__}) is not known.")

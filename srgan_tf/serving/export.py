@@ -3,10 +3,11 @@
 `RUN_DIR/saved_model/<step>/` is what TensorFlow Serving watches: it appears whole or not at all,
 and only after the saved artefact, loaded again, has given the generator's own pictures.
 `assets.extra/srgan_tf.json` in it says where the model comes from and what a client needs to know
-(scale, receptive radius).
+(scale, receptive radius, alignment of tiles).
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from absl import logging
 import srgan_tf
 from srgan_tf import config as config_lib
 from srgan_tf import errors, images, run_folder
-from srgan_tf.models import layers
+from srgan_tf.models import generators, receptive
 
 FOLDER = "saved_model"
 PROVENANCE = os.path.join("assets.extra", "srgan_tf.json")
@@ -68,11 +69,14 @@ def export(
         raise errors.InputError(f"{target} exists; give --overwrite to replace it.")
     _check_finite(generator, f"{run_dir}, step {step}")
     scale = config.data.scale
+    # What `auto` stands for, so that a reader need not look it up.
+    config = dataclasses.replace(config, generator=generators.resolve(config.generator))
     provenance = {
         "package_version": srgan_tf.__version__,
         "tensorflow_version": tf.__version__,
         "scale": scale,
-        "receptive_radius": layers.receptive_radius(generator, scale),
+        "receptive_radius": receptive.radius(generator, scale),
+        "alignment": receptive.alignment(generator),
         "step": step,
         "checkpoint": checkpoint,
         "recipe": config.recipe,
@@ -117,7 +121,9 @@ def read_provenance(directory: str) -> dict[str, Any]:
         text = file.read()
     try:
         provenance = json.loads(text)
-        int(provenance["scale"]), int(provenance["receptive_radius"])
+        for name in ("scale", "receptive_radius"):
+            int(provenance[name])
+        int(provenance.get("alignment", 1))
     except (ValueError, KeyError, TypeError) as error:
         raise errors.InputError(f"{path} cannot be read: {error!r}; export again.") from error
     return provenance

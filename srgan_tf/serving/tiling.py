@@ -25,28 +25,38 @@ class Span:
     read_to: int
 
 
-def spans(size: int, *, tile_size: int, overlap: int) -> list[Span]:
+def spans(size: int, *, tile_size: int, overlap: int, alignment: int = 1) -> list[Span]:
     """Cuts an axis into equal tiles of at most `tile_size` pixels plus the overlap on each side.
 
     An axis that fits into tile_size + 2 * overlap stays whole: that is what a tile reads anyway.
+    Tiles are read from multiples of `alignment` (a wider rim on that side), because networks with
+    strides look at blocks of pixels that are counted from the corner.
     """
-    if tile_size < 1 or overlap < 0 or size < 1:
+    if tile_size < 1 or overlap < 0 or size < 1 or alignment < 1:
         raise ValueError(
-            f"size and tile_size must be at least 1, overlap at least 0: {size=}, {tile_size=}, "
-            f"{overlap=}."
+            "size, tile_size and alignment must be at least 1, overlap at least 0: "
+            f"{size=}, {tile_size=}, {overlap=}, {alignment=}."
         )
     count = 1 if size <= tile_size + 2 * overlap else -(-size // tile_size)
     edges = [size * i // count for i in range(count + 1)]
     return [
-        Span(max(0, start - overlap), start, stop, min(size, stop + overlap))
+        Span(
+            max(0, (start - overlap) // alignment * alignment),
+            start,
+            stop,
+            min(size, stop + overlap),
+        )
         for start, stop in zip(edges[:-1], edges[1:], strict=True)
     ]
 
 
-def tiles(height: int, width: int, *, tile_size: int, overlap: int) -> Iterator[tuple[Span, Span]]:
+def tiles(
+    height: int, width: int, *, tile_size: int, overlap: int, alignment: int = 1
+) -> Iterator[tuple[Span, Span]]:
     """Yields (rows, columns) of every tile, line by line."""
-    columns = spans(width, tile_size=tile_size, overlap=overlap)
-    for row in spans(height, tile_size=tile_size, overlap=overlap):
+    options = {"tile_size": tile_size, "overlap": overlap, "alignment": alignment}
+    columns = spans(width, **options)
+    for row in spans(height, **options):
         for column in columns:
             yield row, column
 
@@ -58,6 +68,7 @@ def upscale(
     scale: int,
     overlap: int,
     tile_size: int = DEFAULT_TILE_SIZE,
+    alignment: int = 1,
 ) -> np.ndarray:
     """Upscales `lr` `[H, W, C]` to `[H * scale, W * scale, C']` of `upscale_tile`'s dtype.
 
@@ -67,10 +78,12 @@ def upscale(
         scale: upscaling factor of `upscale_tile`.
         overlap: width of the rim in LR pixels; at least the receptive radius.
         tile_size: side of the part that a tile contributes, in LR pixels.
+        alignment: what the first row and column of a tile must be multiples of.
     """
     height, width = lr.shape[:2]
     whole = None
-    for row, column in tiles(height, width, tile_size=tile_size, overlap=overlap):
+    options = {"tile_size": tile_size, "overlap": overlap, "alignment": alignment}
+    for row, column in tiles(height, width, **options):
         source = lr[row.read_from : row.read_to, column.read_from : column.read_to]
         tile = upscale_tile(source)
         expected = (source.shape[0] * scale, source.shape[1] * scale)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from srgan_tf import errors, run_folder
-from srgan_tf.models import layers, pretrained
+from srgan_tf.models import pretrained, receptive
 from srgan_tf.serving import export, tiling
 
 
@@ -26,6 +26,7 @@ class Upscaler:
         *,
         scale: int,
         receptive_radius: int,
+        alignment: int,
         tile_size: int = tiling.DEFAULT_TILE_SIZE,
         origin: dict[str, Any],
     ):
@@ -35,6 +36,7 @@ class Upscaler:
             upscale_batch: maps uint8 `[1, h, w, 3]` to uint8 `[1, h * scale, w * scale, 3]`.
             scale: the model's upscaling factor.
             receptive_radius: LR pixels around its own that an SR pixel depends on.
+            alignment: what the positions of tiles must be multiples of.
             tile_size: side of a tile in LR pixels, without its rim.
             origin: where the model comes from (path, step, ...), for reports.
         """
@@ -42,6 +44,7 @@ class Upscaler:
         self.origin = origin
         self._upscale_batch = upscale_batch
         self._overlap = receptive_radius
+        self._alignment = alignment
         self._tile_size = tile_size
 
     @classmethod
@@ -112,7 +115,8 @@ class Upscaler:
         return cls(
             lambda lr: module.upscale(lr)["sr"],
             scale=scale,
-            receptive_radius=layers.receptive_radius(generator, scale),
+            receptive_radius=receptive.radius(generator, scale),
+            alignment=receptive.alignment(generator),
             tile_size=tile_size,
             origin=origin,
         )
@@ -136,6 +140,8 @@ class Upscaler:
             upscale_batch,
             scale=provenance["scale"],
             receptive_radius=provenance["receptive_radius"],
+            # Older exports do not name it: no generator had strides then.
+            alignment=provenance.get("alignment", 1),
             tile_size=tile_size,
             origin={
                 "kind": "SavedModel",
@@ -157,6 +163,7 @@ class Upscaler:
             scale=self.scale,
             overlap=self._overlap,
             tile_size=self._tile_size,
+            alignment=self._alignment,
         )
 
 

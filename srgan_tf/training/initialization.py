@@ -6,7 +6,7 @@ from absl import logging
 from srgan_tf import config as config_lib
 from srgan_tf import errors, files, run_folder
 from srgan_tf.config import TrainConfig
-from srgan_tf.models import pretrained
+from srgan_tf.models import discriminators, generators, pretrained
 
 
 def initialize(
@@ -40,8 +40,9 @@ def _from_pretrained(
     pretrained.assign_generator(name, generator)
     if discriminator is None or pretrained.PRETRAINED[name].discriminator is None:
         return
-    fits = (config.discriminator, config.data.crop_size) == (
-        pretrained.DISCRIMINATOR,
+    wanted = discriminators.resolve(config.discriminator)
+    fits = (wanted, config.data.crop_size) == (
+        discriminators.resolve(pretrained.DISCRIMINATOR),
         pretrained.CROP_SIZE,
     )
     if fits:
@@ -72,7 +73,9 @@ def _from_run(config: TrainConfig, generator: tf.keras.Model) -> None:
 def _require_same(
     source: str, theirs: config_lib.GeneratorConfig, scale: int, config: TrainConfig
 ) -> None:
-    changed = config_lib.differences(theirs, config.generator)
+    changed = config_lib.differences(
+        generators.resolve(theirs), generators.resolve(config.generator)
+    )
     if scale != config.data.scale:
         changed.append(f"scale: {scale} -> {config.data.scale}")
     if changed:

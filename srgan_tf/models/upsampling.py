@@ -1,0 +1,112 @@
+"""How generators enlarge their features: `[B, H, W, C]` to `[B, H * factor, W * factor, filters]`.
+
+Add one: a function here and a line in `UPSAMPLINGS`; every generator offers it. What each does to
+the picture at equal training is compared in docs/EXPERIMENTS.md.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from srgan_tf.models import layers, resampling
+
+# The factors of the successive stages of each scale.
+FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+
+
+@tf.keras.utils.register_keras_serializable("srgan_tf")
+class ICNR(tf.keras.initializers.Initializer):
+    """Kernels before a pixel shuffle by `factor`, without a grid at the start of training.
+
+    Aitken et al. 2017 (arXiv 1707.02937): all factor**2 kernels that make one square of pixels
+    start equal, so the layer starts as a convolution followed by nearest-neighbour enlargement.
+    """
+
+    def __init__(self, factor: int, seed: int | None = None):
+        """Makes the initializer; `seed` None takes one from `set_random_seed`, as Keras' own do."""
+        self.factor = factor
+        self.seed = seed
+        self._base = tf.keras.initializers.GlorotUniform(seed)
+
+    def __call__(self, shape, dtype=None, **kwargs) -> tf.Tensor:
+        """Returns a kernel `[k, k, in, out * factor**2]`."""
+        *sides, channels = shape
+        # depth_to_space numbers channels position first: all channels of one pixel are neighbours.
+        kernel = self._base((*sides, channels // self.factor**2), dtype=dtype)
+        return tf.tile(kernel, [1, 1, 1, self.factor**2])
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {"factor": self.factor, "seed": self.seed}
+
+
+# Initializer of the kernel before the pixel shuffle, by factor.
+SUBPIXEL_KERNELS: dict[str, Callable[[int], tf.keras.initializers.Initializer]] = {
+    "subpixel": ICNR,
+    "subpixel_plain": lambda factor: tf.keras.initializers.GlorotUniform(),
+}
+
+
+def subpixel(inputs: tf.Tensor, filters: int, factor: int, name: str) -> tf.Tensor:
+    """Convolution at the small size and pixel shuffle (Shi et al. 2016), started by ICNR."""
+    return _shuffle(inputs, filters, factor, name, kind="subpixel")
+
+
+def subpixel_plain(inputs: tf.Tensor, filters: int, factor: int, name: str) -> tf.Tensor:
+    """Convolution and pixel shuffle, started like any convolution (the SRGAN paper's)."""
+    return _shuffle(inputs, filters, factor, name, kind="subpixel_plain")
+
+
+def nearest_conv(inputs: tf.Tensor, filters: int, factor: int, name: str) -> tf.Tensor:
+    """Nearest-neighbour enlargement, then a convolution (Odena et al. 2016, distill.pub)."""
+    enlarged = resampling.Nearest(factor, name=f"{name}_nearest")(inputs)
+    return layers.conv(filters, 3, f"{name}_conv")(enlarged)
+
+
+def deconv(inputs: tf.Tensor, filters: int, factor: int, name: str) -> tf.Tensor:
+    """Transposed convolution; here to be compared with: it leaves a grid.
+
+    Its size 2 * factor - 1 (3 at factor 2, as is usual) is no multiple of the stride, so that
+    pixels get contributions from different numbers of kernel elements (Odena et al. 2016).
+    """
+    return tf.keras.layers.Conv2DTranspose(
+        filters, 2 * factor - 1, strides=factor, padding="same", name=f"{name}_deconv"
+    )(inputs)
+
+
+UPSAMPLINGS: dict[str, Callable[[tf.Tensor, int, int, str], tf.Tensor]] = {
+    "subpixel": subpixel,
+    "subpixel_plain": subpixel_plain,
+    "nearest_conv": nearest_conv,
+    "deconv": deconv,
+}
+
+
+def stages(
+    features: tf.Tensor,
+    *,
+    scale: int,
+    filters: int,
+    upsampling: str,
+    activation: Callable[[str], tf.keras.layers.Layer],
+) -> tf.Tensor:
+    """Enlarges `features` by `scale` in stages of 2 or 3 named `upsample1_...` and so on.
+
+    Args:
+        features: `[B, H, W, C]`.
+        scale: 2, 3, 4 or 8.
+        filters: Channels of every stage's output.
+        upsampling: A name in `UPSAMPLINGS`.
+        activation: Makes the layer that follows each stage, given its name's beginning.
+    """
+    enlarge = UPSAMPLINGS[upsampling]
+    for index, factor in enumerate(FACTORS[scale], start=1):
+        name = f"upsample{index}"
+        features = activation(name)(enlarge(features, filters, factor, name))
+    return features
+
+
+def _shuffle(inputs: tf.Tensor, filters: int, factor: int, name: str, kind: str) -> tf.Tensor:
+    initializer = SUBPIXEL_KERNELS[kind](factor)
+    conv = layers.conv(filters * factor**2, 3, f"{name}_conv", initializer=initializer)
+    return resampling.PixelShuffle(factor, name=f"{name}_shuffle")(conv(inputs))

@@ -1,0 +1,79 @@
+"""ICNR, and what each way of enlarging does to a picture before any training."""
+
+import fixtures  # noqa: F401
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srgan_tf import config
+from srgan_tf.models import generators, resampling, upsampling
+
+
+def _stage(kind: str, factor: int, filters: int = 5) -> tf.keras.Model:
+    inputs = tf.keras.Input((None, None, 3))
+    return tf.keras.Model(inputs, upsampling.UPSAMPLINGS[kind](inputs, filters, factor, "up"))
+
+
+def _spread_in_squares(sr: np.ndarray, factor: int) -> float:
+    """Returns the largest difference within any square of factor x factor pixels."""
+    batch, height, width, channels = sr.shape
+    shape = (batch, height // factor, factor, width // factor, factor, channels)
+    return float(np.ptp(sr.reshape(shape), axis=(2, 4)).max())
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_subpixel_starts_as_nearest_neighbour_of_a_convolution(factor):
+    lr = tf.random.stateless_normal([1, 6, 5, 3], [1, 2])
+    model = _stage("subpixel", factor)
+    sr = model(lr).numpy()
+    assert _spread_in_squares(sr, factor) < 1e-5  # Rounding: channels are summed in lanes.
+    # Channels of the first kernel make the upper left pixel of every square.
+    kernel = model.get_layer("up_conv").get_weights()[0][..., :5]
+    small = tf.nn.conv2d(lr, kernel, 1, "SAME")
+    np.testing.assert_allclose(resampling.Nearest(factor)(small), sr, atol=1e-6)
+    assert sr.std() > 0.1
+    assert _spread_in_squares(_stage("subpixel_plain", factor)(lr).numpy(), factor) > 0.1
+
+
+@pytest.mark.parametrize("scale", config.SCALES)
+def test_lite_starts_without_a_grid(scale):
+    lr = tf.random.stateless_uniform([1, 5, 4, 3], [1, 2])
+    for kind, grid in (("subpixel", False), ("subpixel_plain", True)):
+        settings = config.GeneratorConfig(name="lite", filters=4, blocks=1, upsampling=kind)
+        sr = generators.build(settings, scale)(lr, training=False).numpy()
+        assert (_spread_in_squares(sr, scale) > 0.05) == grid
+
+
+def _grid(kind: str) -> float:
+    """Returns the spread that a stage puts into a uniform picture, away from its border."""
+    sr = _stage(kind, 2)(tf.ones([1, 8, 8, 3])).numpy()[:, 4:-4, 4:-4]
+    return float(np.ptp(sr, axis=(1, 2)).max())
+
+
+def test_deconvolution_leaves_a_grid_on_a_uniform_picture_and_the_default_ones_do_not():
+    # Every output of nearest + conv sees the same; a 3x3 deconvolution of stride 2 adds up one
+    # kernel element on even rows and two on odd ones.
+    assert _grid("nearest_conv") < 1e-5
+    assert _grid("subpixel") < 1e-5
+    assert _grid("deconv") > 0.1
+    assert _grid("subpixel_plain") > 0.1
+
+
+def test_icnr_is_seeded():
+    first, again, other = (upsampling.ICNR(2, seed)((3, 3, 2, 8)).numpy() for seed in (7, 7, 8))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert upsampling.ICNR.from_config(upsampling.ICNR(2, 7).get_config()).factor == 2
+    made = []
+    for _ in range(2):
+        tf.keras.utils.set_random_seed(3)
+        made.append(_stage("subpixel", 2).get_weights()[0])
+    np.testing.assert_array_equal(*made)
+
+
+def test_icnr_has_the_range_of_the_convolution_that_it_stands_for():
+    kernel = upsampling.ICNR(2, 1)((3, 3, 4, 4 * 8), dtype="float32")
+    assert kernel.dtype == tf.float32
+    # Glorot's limit for 3 x 3 x 4 inputs and 3 x 3 x 8 outputs.
+    limit = np.sqrt(6 / (9 * 4 + 9 * 8))
+    assert 0.9 * limit < np.abs(kernel).max() <= limit
