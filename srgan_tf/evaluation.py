@@ -62,6 +62,7 @@ def run(
     scale: int | None = None,
     border: int | None = None,
     checkpoint: str = "last",
+    weights: str | None = None,
     tile_size: int = tiling.DEFAULT_TILE_SIZE,
     save: str | None = None,
 ) -> Evaluation:
@@ -74,6 +75,7 @@ def run(
         scale: upscaling factor; None takes the model's (bicubic: 4).
         border: pixels left out at each edge; None takes the scale.
         checkpoint: "last", "best" or a step of a run folder.
+        weights: "raw" or "ema" of a run folder; None is "ema" where the run has it.
         tile_size: side of the tiles in which pictures are upscaled, in LR pixels.
         save: folder for the SR pictures.
     """
@@ -81,7 +83,7 @@ def run(
     if model == BICUBIC:
         model_fn, origin, scale = None, {"kind": BICUBIC}, 4 if scale is None else scale
     else:
-        upscaler = Upscaler.load(model, checkpoint, tile_size=tile_size)
+        upscaler = Upscaler.load(model, checkpoint, weights=weights, tile_size=tile_size)
         if scale not in (None, upscaler.scale):
             raise errors.InputError(
                 f"{model} enlarges by {upscaler.scale}; --scale={scale} cannot be had."
