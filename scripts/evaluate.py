@@ -65,6 +65,12 @@ _SAVE = flags.DEFINE_string("save", None, "Folder for the SR pictures, as png.")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "For run folders: last, best (of the last stage) or a step."
 )
+_WEIGHTS = flags.DEFINE_enum(
+    "weights",
+    None,
+    ["raw", "ema"],
+    "For run folders: trained weights or their moving average (default: ema where there is one).",
+)
 _TILE_SIZE = flags.DEFINE_integer(
     "tile_size",
     tiling.DEFAULT_TILE_SIZE,
@@ -84,6 +90,7 @@ def main(argv: list[str]) -> None:
         files.expand(_MODEL.value),
         scale=_SCALE.value,
         checkpoint=_CHECKPOINT.value,
+        weights=_WEIGHTS.value,
         tile_size=_TILE_SIZE.value,
     )
     vgg = None

@@ -19,6 +19,12 @@ _RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the training run.")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint: last, best (of the last stage) or a step."
 )
+_WEIGHTS = flags.DEFINE_enum(
+    "weights",
+    None,
+    ["raw", "ema"],
+    "The trained weights or their moving average (default: ema where there is one).",
+)
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder in which <step>/ is made (default: RUN_DIR/saved_model)."
 )
@@ -37,6 +43,7 @@ def main(argv: list[str]) -> None:
     target = export.export(
         files.expand(_RUN_DIR.value),
         checkpoint=_CHECKPOINT.value,
+        weights=_WEIGHTS.value,
         output=files.expand(_OUTPUT.value),
         overwrite=_OVERWRITE.value,
     )

@@ -41,6 +41,12 @@ _OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Write pictures again that
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "For run folders: last, best (of the last stage) or a step."
 )
+_WEIGHTS = flags.DEFINE_enum(
+    "weights",
+    None,
+    ["raw", "ema"],
+    "For run folders: trained weights or their moving average (default: ema where there is one).",
+)
 _TILE_SIZE = flags.DEFINE_integer(
     "tile_size",
     tiling.DEFAULT_TILE_SIZE,
@@ -63,7 +69,12 @@ def main(argv: list[str]) -> int:
     from srgan_tf.serving import pictures
     from srgan_tf.serving.upscaler import Upscaler
 
-    model = Upscaler.load(files.expand(_MODEL.value), _CHECKPOINT.value, tile_size=_TILE_SIZE.value)
+    model = Upscaler.load(
+        files.expand(_MODEL.value),
+        _CHECKPOINT.value,
+        weights=_WEIGHTS.value,
+        tile_size=_TILE_SIZE.value,
+    )
     jobs = pictures.plan(
         inputs,
         output,

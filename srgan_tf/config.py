@@ -22,6 +22,7 @@ MIN_SIGMA = 0.1
 MIN_CUTOFF = 0.05
 # What the architecture itself has; which that is stands with the architecture.
 AUTO = "auto"
+SCHEDULES = ("step", "cosine")
 
 # Weighted terms, e.g. (("vgg", 1.0), ("mse", 0.01)); written `vgg:1,mse:0.01` on the command line.
 Weights = tuple[tuple[str, float], ...]
@@ -364,12 +365,26 @@ class OptimizerConfig:
     beta_1: float = _field(0.9, "Adam's first-moment decay (paper: 0.9); in [0, 1).")
     beta_2: float = _field(0.999, "Adam's second-moment decay; in [0, 1).")
     epsilon: float = _field(1e-8, "Adam's denominator constant; positive.")
+    weight_decay: float = _field(
+        0.0,
+        "Decoupled weight decay: a step also takes learning rate x this x the weight off each "
+        "weight; not negative, and for adamw, radam, lamb and lookahead alone.",
+    )
+    clip_norm: float = _field(
+        0.0,
+        "Each network's gradients are scaled down to this norm, all of them together, where it is "
+        "larger; 0 leaves them as they are.",
+    )
 
     def __post_init__(self) -> None:
         for name in ("beta_1", "beta_2"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"optimizer_{name} must be in [0, 1)", value=value)
         _require(self.epsilon > 0, "optimizer_epsilon must be positive", value=self.epsilon)
+        for name in ("weight_decay", "clip_norm"):
+            value = getattr(self, name)
+            rule = f"optimizer_{name} must be finite and not negative"
+            _require(0 <= value < math.inf, rule, value=value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -378,10 +393,21 @@ class _Schedule:
 
     steps: int = _field(0, "Updates in this stage; 0 leaves the stage out.")
     learning_rate: float = _field(1e-4, "Learning rate at the start of the stage; positive.")
+    schedule: str = _field(
+        "step",
+        "step: the learning rate falls at the steps of decay_at (none: it is constant); cosine: it "
+        "falls along half a cosine, from the end of the warm-up to the end of the stage.",
+    )
     decay_at: tuple[int, ...] = _field(
         (), "Steps of this stage at which the learning rate is multiplied by the decay factor."
     )
     decay_factor: float = _field(0.1, "What the learning rate is multiplied by at each such step.")
+    final_fraction: float = _field(
+        0.0, "Share of the learning rate at which the cosine schedule ends; in [0, 1]."
+    )
+    warmup_steps: int = _field(
+        0, "Steps over which the learning rate rises linearly at the start; 0 is none."
+    )
 
     def __post_init__(self) -> None:
         _require(self.steps >= 0, "a stage's steps must not be negative", steps=self.steps)
@@ -396,6 +422,28 @@ class _Schedule:
             decay_at=self.decay_at,
         )
         _require(self.decay_factor > 0, "decay_factor must be positive", factor=self.decay_factor)
+        _require(
+            self.schedule in SCHEDULES,
+            f"schedule must be one of {SCHEDULES}",
+            schedule=self.schedule,
+        )
+        _require(
+            self.schedule == "step" or not self.decay_at,
+            "decay_at is for the step schedule",
+            schedule=self.schedule,
+            decay_at=self.decay_at,
+        )
+        _require(
+            0 <= self.final_fraction <= 1,
+            "final_fraction must be in [0, 1]",
+            final_fraction=self.final_fraction,
+        )
+        _require(
+            0 <= self.warmup_steps and (self.warmup_steps < self.steps or not self.steps),
+            "warmup_steps must not be negative, and fewer than the stage's steps",
+            warmup_steps=self.warmup_steps,
+            steps=self.steps,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -405,18 +453,30 @@ class _GeneratorTerms:
     content: Weights = _field(
         (("mse", 1.0),), "Weighted content losses, for example vgg:1 or mse:1,vgg:0.006."
     )
-    vgg_layer: str = _field(
-        "block5_conv4", "VGG layer of the vgg content loss (block2_conv2 is the paper's VGG22)."
+    vgg_layer: Weights = _field(
+        (("block5_conv4", 1.0),),
+        "VGG layers of the vgg content loss, each with its weight (a bare name counts 1), for "
+        "example block2_conv2 (the paper's VGG22) or block1_conv2:0.1,block5_conv4:1.",
     )
     tv_weight: float = _field(0.0, "Weight of the total variation; 0 leaves it out.")
 
     def _check_weights(self, **others: float) -> None:
-        names = [name for name, _ in self.content]
-        _require(len(set(names)) == len(names), "content names a loss twice", content=self.content)
-        for name, weight in {**dict(self.content), "tv_weight": self.tv_weight, **others}.items():
+        if isinstance(self.vgg_layer, str):  # As recipes and older config.json files write it.
+            object.__setattr__(self, "vgg_layer", ((self.vgg_layer, 1.0),))
+        for field, kind in (("content", "a loss"), ("vgg_layer", "a layer")):
+            names = [name for name, _ in getattr(self, field)]
+            rule = f"{field} names {kind} twice"
+            _require(len(set(names)) == len(names), rule, **{field: getattr(self, field)})
+        named = [*self.content, *self.vgg_layer, ("tv_weight", self.tv_weight), *others.items()]
+        for name, weight in named:
             _require(
                 0 <= weight < math.inf, "weights must be finite and not negative", **{name: weight}
             )
+        _require(
+            not dict(self.content).get("vgg") or any(weight for _, weight in self.vgg_layer),
+            "the vgg content loss needs a vgg_layer with a weight above 0",
+            vgg_layer=self.vgg_layer,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -433,8 +493,18 @@ class _AdversarialTerms:
     flip_labels: float = _field(
         0.0, "Probability that a step swaps the labels of its whole batch; in [0, 1]."
     )
+    r1_weight: float = _field(
+        0.0,
+        "Weight gamma of the R1 penalty gamma/2 * |dD/dHR|^2 on the discriminator (Mescheder et "
+        "al. 2018, equation 9); 0 leaves it out.",
+    )
 
-    def _check_labels(self) -> None:
+    def _check_adversarial(self) -> None:
+        _require(
+            0 <= self.r1_weight < math.inf,
+            "r1_weight must be finite and not negative",
+            r1_weight=self.r1_weight,
+        )
         for name in ("real_labels", "fake_labels"):
             value = getattr(self, name)
             _require(
@@ -464,19 +534,37 @@ class DiscriminatorStage(_AdversarialTerms, _Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_labels()
+        self._check_adversarial()
 
 
 @dataclasses.dataclass(frozen=True)
 class GanStage(_GeneratorTerms, _AdversarialTerms, _Schedule):
-    """Both networks, each updated once a step (paper, equations 2 and 3)."""
+    """Both networks, the generator updated once a step (paper, equations 2 and 3)."""
 
     adversarial_weight: float = _field(1e-3, "Weight of the adversarial term (equation 3).")
+    adversarial_ramp: int = _field(
+        0, "Steps over which that weight rises linearly from 0; 0 gives all of it at once."
+    )
+    discriminator_updates: int = _field(
+        1,
+        "Discriminator updates in a step, each on batch_size images of its own; the generator's "
+        "update comes with the last.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_labels()
+        self._check_adversarial()
         self._check_weights(adversarial_weight=self.adversarial_weight)
+        _require(
+            self.adversarial_ramp >= 0,
+            "adversarial_ramp must not be negative",
+            ramp=self.adversarial_ramp,
+        )
+        _require(
+            self.discriminator_updates >= 1,
+            "discriminator_updates must be at least 1",
+            discriminator_updates=self.discriminator_updates,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -523,6 +611,11 @@ class TrainConfig:
     init_checkpoint: str = _field(
         "last", "Which checkpoint of a run folder in --init_from: last, best or a step."
     )
+    ema_decay: float = _field(
+        0.0,
+        "Decay of a moving average of the generator's weights, which is then validated, evaluated "
+        "and exported instead of the weights themselves; in [0, 1), 0 is none.",
+    )
     data: DataConfig = DataConfig()
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
@@ -533,6 +626,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**32, "seed must be in 0 to 2**32 - 1", seed=self.seed)
+        _require(0 <= self.ema_decay < 1, "ema_decay must be in [0, 1)", ema_decay=self.ema_decay)
         _require(
             bool(self.stages.active()),
             "at least one stage must have steps",
@@ -564,7 +658,7 @@ class TrainConfig:
         """The VGG layers that the content losses of all stages ask for, each once."""
         stages = (self.stages.pretrain, self.stages.gan)
         used = [s.vgg_layer for s in stages if s.steps and dict(s.content).get("vgg")]
-        return tuple(dict.fromkeys(used))
+        return tuple(dict.fromkeys(name for layers in used for name, weight in layers if weight))
 
 
 def to_dict(config: Any) -> dict[str, Any]:

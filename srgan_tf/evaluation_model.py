@@ -32,6 +32,7 @@ def load(
     *,
     scale: int | None = None,
     checkpoint: str = "last",
+    weights: str | None = None,
     tile_size: int = tiling.DEFAULT_TILE_SIZE,
 ) -> Model:
     """Loads a model by name for evaluation.
@@ -40,18 +41,19 @@ def load(
         name: a run folder, a SavedModel, a pretrained model, or "bicubic" for the baseline.
         scale: the factor asked for; None takes the model's (bicubic: 4).
         checkpoint: "last", "best" or a step of a run folder.
+        weights: "raw" or "ema" of a run folder; None is "ema" where the run has it.
         tile_size: side of the tiles in which pictures are upscaled, in LR pixels.
 
     Raises:
         errors.InputError: the model cannot be loaded, or has another scale.
     """
     if name == BICUBIC:
-        if checkpoint != "last":
-            raise errors.InputError(f"--checkpoint={checkpoint} is for run folders, not {name}.")
+        if checkpoint != "last" or weights:
+            raise errors.InputError(f"--checkpoint and --weights are for run folders, not {name}.")
         if os.path.isdir(name):
             logging.warning("bicubic is the baseline here; the folder is written ./bicubic.")
         return Model(name, None, DEFAULT_SCALE if scale is None else scale, {"kind": BICUBIC})
-    upscaler = Upscaler.load(name, checkpoint, tile_size=tile_size)
+    upscaler = Upscaler.load(name, checkpoint, weights=weights, tile_size=tile_size)
     if scale not in (None, upscaler.scale):
         raise errors.InputError(
             f"{name} enlarges by {upscaler.scale}; --scale={scale} cannot be had from it."

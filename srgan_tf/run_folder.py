@@ -19,6 +19,8 @@ from srgan_tf.models import generators
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
+# What the moving average of the generator is called in checkpoints.
+AVERAGED = "averaged_generator"
 
 
 def is_run_folder(path: str) -> bool:
@@ -111,12 +113,35 @@ def best_folder(run_dir: str, stage: str) -> str:
     return os.path.join(run_dir, CHECKPOINTS, f"best-{stage}")
 
 
-def load_generator(run_dir: str, which: str = "last") -> tuple[tf.keras.Model, TrainConfig, int]:
+def choose_weights(config: TrainConfig, weights: str | None = None) -> str:
+    """Returns which weights `weights` means: "raw" or "ema", the moving average of a run.
+
+    Args:
+        config: the run's.
+        weights: one of both; None is "ema" where the run has it.
+
+    Raises:
+        errors.InputError: "ema" is asked for, but the run has none; or it is neither.
+    """
+    if weights not in (None, "raw", "ema"):
+        raise errors.InputError(f"--weights must be raw or ema, not {weights!r}.")
+    if weights == "ema" and not config.ema_decay:
+        raise errors.InputError(
+            "--weights=ema: this run keeps no moving average of its weights (it was trained with "
+            "--ema_decay=0); leave --weights out."
+        )
+    return weights or ("ema" if config.ema_decay else "raw")
+
+
+def load_generator(
+    run_dir: str, which: str = "last", weights: str | None = None
+) -> tuple[tf.keras.Model, TrainConfig, int]:
     """Builds the run's generator and restores it.
 
     Args:
         run_dir: the run folder.
         which: "last", "best" (of the last stage that has one) or a step.
+        weights: "raw" or "ema"; see `choose_weights`.
 
     Returns:
         The generator (lr `[B, h, w, 3]` in [0, 1] to sr in [-1, 1]), the config, and the step.
@@ -126,11 +151,13 @@ def load_generator(run_dir: str, which: str = "last") -> tuple[tf.keras.Model, T
     """
     config, record = read_config(run_dir)
     check_keras(run_dir, record)
+    weights = choose_weights(config, weights)
     prefix = find_checkpoint(run_dir, which)
     generator = generators.build(config.generator, config.data.scale)
     step = tf.Variable(0, dtype=tf.int64)
     try:
-        status = tf.train.Checkpoint(generator=generator, step=step).restore(prefix)
+        name = AVERAGED if weights == "ema" else "generator"
+        status = tf.train.Checkpoint(step=step, **{name: generator}).restore(prefix)
         status.expect_partial().assert_existing_objects_matched()
     except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
         raise errors.InputError(

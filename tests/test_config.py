@@ -71,12 +71,47 @@ def test_quick_recipe_downloads_nothing():
         (config.PretrainStage, {"decay_at": (5, 5)}, "decay_at"),
         (config.GanStage, {"real_labels": (1.0, 0.5)}, "real_labels"),
         (config.DiscriminatorStage, {"flip_labels": 1.5}, "flip_labels"),
+        (config.DiscriminatorStage, {"r1_weight": -1.0}, "r1_weight"),
+        (config.PretrainStage, {"schedule": "linear"}, "schedule must be one of"),
+        (config.PretrainStage, {"schedule": "cosine", "decay_at": (5,)}, "decay_at is for"),
+        (config.PretrainStage, {"final_fraction": 2.0}, "final_fraction"),
+        (config.PretrainStage, {"steps": 5, "warmup_steps": 5}, "warmup_steps"),
+        (config.PretrainStage, {"vgg_layer": (("a", 1.0), ("a", 2.0))}, "a layer twice"),
+        (config.PretrainStage, {"vgg_layer": (("a", -1.0),)}, "not negative"),
+        (config.GanStage, {"content": (("vgg", 1.0),), "vgg_layer": (("a", 0.0),)}, "above 0"),
+        (config.GanStage, {"adversarial_ramp": -1}, "adversarial_ramp"),
+        (config.GanStage, {"discriminator_updates": 0}, "discriminator_updates"),
+        (config.OptimizerConfig, {"clip_norm": -1.0}, "optimizer_clip_norm"),
+        (config.OptimizerConfig, {"weight_decay": float("nan")}, "optimizer_weight_decay"),
+        (config.TrainConfig, {"ema_decay": 1.0}, "ema_decay"),
         (config.TrainConfig, {}, "at least one stage"),
     ],
 )
 def test_out_of_range_names_the_field(cls, values, word):
     with pytest.raises(errors.InputError, match=word):
         cls(**values)
+
+
+def test_older_config_with_one_plain_vgg_layer_is_read():
+    made = recipes.seed()
+    older = config.to_dict(made)
+    older["stages"]["pretrain"]["vgg_layer"] = "block2_conv2"
+    older["stages"]["gan"]["vgg_layer"] = "block5_conv3"
+    for field in ("schedule", "warmup_steps"):
+        del older["stages"]["gan"][field]
+    read = config.from_dict(config.TrainConfig, json.loads(json.dumps(older)))
+    assert read == made and config.differences(read, made) == []
+
+
+def test_vgg_is_built_for_all_layers_with_a_weight():
+    values = _parse("--gan_vgg_layer=block1_conv2:0.1,block5_conv4,block2_conv1:0")
+    made = flag_utils.apply_flags(recipes.paper(), values)
+    assert made.stages.gan.vgg_layer == (
+        ("block1_conv2", 0.1),
+        ("block5_conv4", 1.0),
+        ("block2_conv1", 0.0),
+    )
+    assert made.vgg_layers == ("block1_conv2", "block5_conv4")
 
 
 def test_unknown_field_is_refused_with_its_place():
@@ -167,7 +202,7 @@ def test_flags_override_single_fields():
     assert made.stages.pretrain.steps == 7
     assert made.stages.pretrain.decay_at == (3, 5)
     assert made.stages.gan.content == (("vgg", 1.0), ("mse", 0.5))
-    assert made.stages.gan.vgg_layer == "block2_conv2"
+    assert made.stages.gan.vgg_layer == (("block2_conv2", 1.0),)
     assert made.stages.gan.real_labels == (0.7, 1.2)
     assert made.stages.discriminator.steps == 4
     assert made.data.scale == 2 and not made.data.flip

@@ -63,7 +63,7 @@ def test_all_outputs_of_one_command(hr, tmp_path, command, capsys):
         ({"save": "{tmp}/hr"}, r"lie in one another"),
         ({"save": "{tmp}/hr/a.png"}, r"lie in one another"),
         ({"vgg_layer": "block1_conv1"}, "--vgg_layer needs --vgg_weights"),
-        ({"checkpoint": "best"}, "--checkpoint=best is for run folders, not bicubic"),
+        ({"checkpoint": "best"}, "--checkpoint and --weights are for run folders, not bicubic"),
         ({"border": "23"}, r"too small.*57x57 are needed.*smaller --border"),
         ({"hr": ""}, "--hr is needed"),
     ],

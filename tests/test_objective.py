@@ -92,9 +92,41 @@ def test_normalization_reaches_the_vgg_loss():
     np.testing.assert_allclose(made.terms(*_images())["content_vgg"], [3.0, 3.0], rtol=1e-5)
 
 
+def test_vgg_layers_are_added_by_their_weights():
+    layers = (("block2_conv2", 0.1), ("block5_conv4", 2.0), ("block1_conv1", 0.0))
+    vgg = _Vgg()
+    made = objective.GeneratorObjective(
+        config.PretrainStage(steps=1, content=(("vgg", 3.0),), vgg_layer=layers), VGG, vgg
+    )
+    terms = made.terms(*_images())
+    # SR is 0.5 above HR; features are the double and the triple: 0.1 * 1 + 2 * 1.5^2.
+    np.testing.assert_allclose(terms["content_vgg"], [4.6, 4.6], rtol=1e-5)
+    np.testing.assert_allclose(made.total(terms), [13.8, 13.8], rtol=1e-5)
+    assert vgg.calls == 2
+
+
+def test_ramp_raises_the_adversarial_weight_alone():
+    stage = config.GanStage(steps=9, adversarial_weight=0.5, adversarial_ramp=4)
+    made = objective.GeneratorObjective(stage, VGG, None)
+    terms = made.terms(*_images(), fake_logits=tf.zeros([2, 1]))
+    for updates, share in ((0, 0.0), (1, 0.25), (tf.constant(3, tf.int64), 0.75), (4, 1), (9, 1)):
+        expected = 0.25 + 0.5 * share * np.log(2)  # mse and -log(1/2)
+        np.testing.assert_allclose(made.total(terms, updates), [expected] * 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"real_labels": (0.9, 0.9)}, {"fake_labels": (0.0, 0.3)}, {"flip_labels": 0.1}]
+)
+def test_labels_of_a_pair_without_labels_are_refused(changes):
+    stage = config.DiscriminatorStage(adversarial="hinge", **changes)
+    with pytest.raises(errors.InputError, match=f"'hinge' has no labels: leave {[*changes][0]}"):
+        objective.adversarial_pair(stage)
+    objective.adversarial_pair(config.DiscriminatorStage(adversarial="hinge"))
+
+
 def test_mistakes_are_clear():
     with pytest.raises(
-        errors.InputError, match=r"content loss 'mae'.*choose from \['l1', 'mse', 'vgg'\]"
+        errors.InputError, match=r"content loss 'mae'.*from \['charbonnier', 'l1', 'mse', 'vgg'\]"
     ):
         objective.GeneratorObjective(config.PretrainStage(content=(("mae", 1.0),)), VGG, None)
     with pytest.raises(errors.InputError, match="adversarial pair 'wgan'"):

@@ -19,6 +19,7 @@ from srgan_tf.config import (
     TrainConfig,
 )
 from srgan_tf.data.pipeline import Pair
+from srgan_tf.models import discriminators, layers
 from srgan_tf.training import optimizers, state, steps
 
 
@@ -47,15 +48,35 @@ def sgd(monkeypatch):
     monkeypatch.setattr(optimizers, "OPTIMIZERS", table)
 
 
+def small_discriminator(settings, crop_size):
+    """Stands in for `discriminators.build`: two convolutions that give a map of logits.
+
+    The paper's takes minutes to trace on two replicas with a second-order gradient; what is
+    reduced over replicas here is the same, batch normalization's statistics included.
+    """
+    del settings
+    image = tf.keras.Input((crop_size, crop_size, 3), name="image")
+    features = tf.keras.layers.Conv2D(4, 3, strides=2, padding="same", name="conv1")(image)
+    features = layers.batch_norm("conv1_bn")(features)
+    features = tf.keras.layers.LeakyReLU(0.2, name="conv1_lrelu")(features)
+    logits = tf.keras.layers.Conv2D(1, 3, strides=2, padding="same", name="logits")(features)
+    return tf.keras.Model(image, logits, name="small")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(discriminators, "build", small_discriminator)
+
+
 def batch(number=0, size=4):
     photos = [fixtures.photo_like(24, 24, seed=number * size + i) for i in range(size)]
     hr = images.uint8_to_unit(np.stack(photos))
     return Pair(tf.image.resize(hr, [6, 6], "area"), images.unit_to_signed(hr))
 
 
-def make_state(stage, strategy=None, learning_rate=0.05):
+def make_state(stage, strategy=None, learning_rate=0.05, settings=None):
     with (strategy or tf.distribute.get_strategy()).scope():
-        made = state.build(config(learning_rate))
+        made = state.build(settings or config(learning_rate))
         fixtures.awaken(made.generator)
         made.enter_stage(stage)
     return made
@@ -93,7 +114,7 @@ def test_generator_update_leaves_the_discriminator_untouched():
         sr = made.generator(lr, training=True)
         loss, _ = steps._generator_loss(made, hr, sr)
     generator = [v.numpy() for v in made.generator.trainable_variables]
-    steps._apply(made.generator_optimizer, tape, loss, made.generator)
+    steps._apply(made, made.generator_optimizer, tape, loss, made.generator)
     # Moving statistics too.
     assert all(same(discriminator, values(made.discriminator)))
     changed = same(generator, [v.numpy() for v in made.generator.trainable_variables])
@@ -120,7 +141,7 @@ def test_gan_step_equals_two_separate_passes(sgd):
     with tf.GradientTape() as tape:
         sr = separate.generator(lr, training=True)
         loss, _ = steps._generator_loss(separate, hr, sr)
-    steps._apply(separate.generator_optimizer, tape, loss, separate.generator)
+    steps._apply(separate, separate.generator_optimizer, tape, loss, separate.generator)
     for network in ("generator", "discriminator"):
         for one, two in zip(
             values(getattr(shared, network)), values(getattr(separate, network)), strict=True
@@ -128,11 +149,11 @@ def test_gan_step_equals_two_separate_passes(sgd):
             np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
-def _train(strategy, stage, count=2):
-    made = make_state(stage, strategy, learning_rate=0.01)
+def _train(strategy, stage, count=2, settings=None, images=4):
+    made = make_state(stage, strategy, learning_rate=0.01, settings=settings)
     step = steps.distributed_step(strategy, made)
     for number in range(count):
-        whole = batch(number)
+        whole = batch(number, images)
         replicas = strategy.num_replicas_in_sync
         share = whole.lr.shape[0] // replicas
 
@@ -157,6 +178,125 @@ def test_two_replicas_give_the_weights_of_one(sgd, stage):
             np.testing.assert_allclose(got, expected, atol=2e-6)
     for name, value in one_scalars.items():
         assert two_scalars[name] == pytest.approx(value, rel=1e-5, abs=1e-5), name
+
+
+def with_options(learning_rate=0.01, decay=0.9, **gan):
+    """The tiny run with everything that reduces over replicas or counts updates."""
+    settings = config(learning_rate)
+    options = {"adversarial": "ragan", "r1_weight": 2.0, "adversarial_ramp": 4, **gan}
+    stages = dataclasses.replace(
+        settings.stages, gan=dataclasses.replace(settings.stages.gan, **options)
+    )
+    optimizer = dataclasses.replace(settings.optimizer, clip_norm=0.5)
+    return dataclasses.replace(settings, stages=stages, optimizer=optimizer, ema_decay=decay)
+
+
+def test_two_replicas_give_the_weights_of_one_with_every_option(sgd, small):
+    settings = with_options(discriminator_updates=2)
+    one, one_scalars = _train(tf.distribute.get_strategy(), "gan", 2, settings, images=8)
+    two, two_scalars = _train(fixtures.strategy(), "gan", 2, settings, images=8)
+    for network in ("generator", "discriminator", "averaged"):
+        for expected, got in zip(
+            values(getattr(one, network)), values(getattr(two, network)), strict=True
+        ):
+            np.testing.assert_allclose(got, expected, atol=2e-6)
+    assert {"r1", "adversarial"} < set(one_scalars)
+    for name, value in one_scalars.items():
+        assert two_scalars[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+def test_updates_of_the_discriminator_alone_are_as_many_separate_ones(sgd, small):
+    """With k = 2 every other image updates the discriminator, then the rest both."""
+    both, separate = (make_state("gan", settings=with_options(decay=0.0)) for _ in "ab")
+    both.stage = dataclasses.replace(both.stage, discriminator_updates=2)
+    hard = {"flip_labels": 0.0, "real_labels": (1.0, 1.0), "fake_labels": (0.0, 0.0)}
+    for made in (both, separate):
+        made.stage = dataclasses.replace(made.stage, **hard)  # Draws are for each update.
+    lr, hr = batch(size=8)
+    before = values(both.generator)
+    steps.gan_step(both, Pair(lr, hr))
+    with steps.layers.frozen_statistics(separate.generator):
+        sr = separate.generator(lr[::2], training=True)
+    steps.update_discriminator(separate, hr[::2], sr)
+    assert all(same(before, values(separate.generator)))
+    steps.gan_step(separate, Pair(lr[1::2], hr[1::2]))
+    for network in ("generator", "discriminator"):
+        for one, two in zip(
+            values(getattr(both, network)), values(getattr(separate, network)), strict=True
+        ):
+            np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+    assert int(both.discriminator_optimizer.iterations) == 2
+    assert int(both.generator_optimizer.iterations) == 1
+
+
+def test_each_update_of_a_step_draws_labels_of_its_own(small, monkeypatch):
+    drawn = []
+    real = steps.objective.draw_labels
+
+    def draw(stage, **arguments):
+        drawn.append(int(arguments["step"]))
+        return real(stage, **arguments)
+
+    monkeypatch.setattr(steps.objective, "draw_labels", draw)
+    made = make_state("gan", settings=with_options(discriminator_updates=3))
+    made.step.assign(5)
+    steps.gan_step(made, batch(size=12))
+    assert drawn == [15, 16, 17]
+
+
+def _counting(made):
+    """Counts the passes of the discriminator."""
+    calls = []
+    network = made.discriminator
+
+    class Counter:
+        layers = network.layers
+        trainable_variables = network.trainable_variables
+
+        def __call__(self, image, training):
+            calls.append(training)
+            return network(image, training=training)
+
+    made.discriminator = Counter()
+    return calls
+
+
+@pytest.mark.parametrize(("pair", "passes"), [("vanilla", 3), ("hinge", 3), ("ragan", 4)])
+def test_real_logits_are_made_for_the_pairs_that_need_them(small, pair, passes):
+    hard = {"flip_labels": 0.0, "real_labels": (1.0, 1.0), "fake_labels": (0.0, 0.0)}
+    made = make_state("gan", settings=with_options(adversarial=pair, **hard))
+    calls = _counting(made)
+    steps.gan_step(made, batch())
+    assert calls == [True] * passes
+
+
+def test_no_discriminator_pass_for_a_generator_without_adversarial_weight(small):
+    made = make_state("gan", settings=with_options(adversarial_weight=0.0))
+    calls = _counting(made)
+    assert "adversarial" not in steps.gan_step(made, batch())
+    assert len(calls) == 2
+
+
+def test_ramp_begins_with_content_alone(sgd, small):
+    ramped = make_state("gan", settings=with_options(adversarial_ramp=4, decay=0.0))
+    none = make_state("gan", settings=with_options(adversarial_weight=0.0, decay=0.0))
+    for expected_equal in (True, False):
+        for made in (ramped, none):
+            steps.gan_step(made, batch())
+        pairs = zip(values(ramped.generator), values(none.generator), strict=True)
+        differences = [np.abs(one - two).max() for one, two in pairs]
+        assert (max(differences) < 1e-6) == expected_equal
+
+
+def test_gradient_penalty_flattens_the_discriminator(small):
+    slopes = {}
+    for weight in (1e-6, 100.0):
+        made = make_state("discriminator", learning_rate=3e-3)
+        hard = {"flip_labels": 0.0, "r1_weight": weight}
+        made.stage = dataclasses.replace(made.stage, **hard)
+        step = steps.distributed_step(tf.distribute.get_strategy(), made)
+        slopes[weight] = [float(step(batch())["r1"]) for _ in range(15)][-1]
+    assert slopes[100.0] < 0.5 * slopes[1e-6]
 
 
 def test_a_wrong_loss_scale_would_be_seen(sgd, monkeypatch):

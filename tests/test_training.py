@@ -20,6 +20,9 @@ from PIL import Image
 from srgan_tf import bicubic, errors, evaluation, images, run_folder
 from srgan_tf.config import RunConfig
 from srgan_tf.data import records
+from srgan_tf.models import discriminators
+from srgan_tf.serving import export
+from srgan_tf.serving.upscaler import Upscaler
 from srgan_tf.training import checkpoints, loop, reporting, stopping, validation
 
 
@@ -123,6 +126,85 @@ def test_a_run_stopped_often_ends_as_if_it_had_not_been(data, whole, tmp_path, m
     for name, value in expected.items():
         np.testing.assert_array_equal(got[name], value, err_msg=name)
     assert (run_dir / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+
+
+def optioned():
+    """The tiny run with what else must be continued to the bit: averages, rates, labels, shares."""
+    settings = test_steps.with_options(discriminator_updates=2, schedule="cosine", warmup_steps=1)
+    stages = settings.stages
+    stages = dataclasses.replace(
+        stages,
+        pretrain=dataclasses.replace(stages.pretrain, content=(("charbonnier", 1.0),)),
+        discriminator=dataclasses.replace(stages.discriminator, steps=1, adversarial="lsgan"),
+    )
+    return dataclasses.replace(settings, stages=stages, run=tiny().run)
+
+
+@pytest.fixture(scope="module")
+def averaged(data, tmp_path_factory):
+    """A run of 3 + 1 + 3 steps with a moving average and every other option."""
+    run_dir = tmp_path_factory.mktemp("run") / "averaged"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discriminators, "build", test_steps.small_discriminator)
+        assert train(optioned(), data, run_dir) == 0
+    return run_dir
+
+
+def test_a_run_with_every_option_is_continued_to_the_bit(data, averaged, tmp_path, monkeypatch):
+    run_dir = tmp_path / "run"
+    monkeypatch.setattr(discriminators, "build", test_steps.small_discriminator)
+    real = loop._Run._after_step
+    for stop_at in (2, 5):
+
+        def stopping_after(self, step, *arguments, stop_at=stop_at):
+            real(self, step, *arguments)
+            if step == stop_at:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(loop._Run, "_after_step", stopping_after)
+        assert train(optioned(), data, run_dir) == 130
+    monkeypatch.setattr(loop._Run, "_after_step", real)
+    assert train(optioned(), data, run_dir) == 0
+    expected, got = weights(averaged, 7), weights(run_dir, 7)
+    assert expected.keys() == got.keys()
+    assert any(name.startswith(run_folder.AVERAGED) for name in expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
+    assert (run_dir / "metrics.csv").read_text() == (averaged / "metrics.csv").read_text()
+    row = reporting.read_metrics(str(averaged))[-1]
+    assert float(row["r1"]) > 0 and float(row["content_mse"]) > 0
+
+
+def test_average_is_what_is_validated_exported_and_upscaled_with(data, averaged, tmp_path):
+    lr = tf.random.stateless_uniform([1, 30, 36, 3], [1, 2])
+    raw, default, ema = (
+        run_folder.load_generator(str(averaged), "last", name)[0](lr, training=False)
+        for name in ("raw", None, "ema")
+    )
+    np.testing.assert_array_equal(default, ema)
+    assert not np.allclose(raw, ema, atol=1e-6)
+    # The best checkpoint holds both too.
+    for name in ("raw", "ema"):
+        run_folder.load_generator(str(averaged), "best", name)
+    split = records.open_split(data, "validation")
+    generator, _, _ = run_folder.load_generator(str(averaged))
+    scores = validation.Validator(split, optioned(), generator).evaluate()
+    row = reporting.read_metrics(str(averaged))[-1]
+    assert float(row["validation_psnr_y"]) == pytest.approx(scores["psnr_y"], abs=1e-4)
+    for chosen, expected in ((None, "ema"), ("raw", "raw")):
+        exported = export.export(
+            str(averaged), weights=chosen, output=str(tmp_path / expected), overwrite=True
+        )
+        assert export.read_provenance(exported)["weights"] == expected
+        assert Upscaler.load(exported).origin["weights"] == expected
+        assert Upscaler.load(str(averaged), weights=chosen).origin["weights"] == expected
+        with pytest.raises(errors.InputError, match="--weights=raw is for run folders"):
+            Upscaler.load(exported, weights="raw")
+
+
+def test_a_run_without_average_has_none_to_export(whole):
+    with pytest.raises(errors.InputError, match="no moving average"):
+        export.export(str(whole), weights="ema")
 
 
 def test_a_finished_run_is_left_as_it_is(data, whole):

@@ -11,6 +11,9 @@ import tensorflow as tf
 
 from srgan_tf import registry
 
+# LapSRN's, there on [0, 1]; here a difference of an eighth of a grey level.
+_CHARBONNIER_EPSILON = 1e-3
+
 
 def mse(sr: tf.Tensor, hr: tf.Tensor) -> tf.Tensor:
     """Mean squared error per image (equation 4, on [-1, 1]: 4 times that on [0, 1])."""
@@ -20,6 +23,16 @@ def mse(sr: tf.Tensor, hr: tf.Tensor) -> tf.Tensor:
 def l1(sr: tf.Tensor, hr: tf.Tensor) -> tf.Tensor:
     """Mean absolute error per image (on [-1, 1]: twice that on [0, 1])."""
     return tf.reduce_mean(tf.abs(sr - hr), axis=[1, 2, 3])
+
+
+def charbonnier(sr: tf.Tensor, hr: tf.Tensor) -> tf.Tensor:
+    """Mean of sqrt(difference^2 + 1e-6) per image: l1 with a round tip (on [-1, 1]).
+
+    Lai et al. 2017 (LapSRN, arXiv 1704.03915). It is `_CHARBONNIER_EPSILON` where SR
+    equals HR, and about l1 where they differ by much more.
+    """
+    squared = tf.math.squared_difference(sr, hr)
+    return tf.reduce_mean(tf.sqrt(squared + _CHARBONNIER_EPSILON**2), axis=[1, 2, 3])
 
 
 def vgg_distance(sr_features: tf.Tensor, hr_features: tf.Tensor, normalization: str) -> tf.Tensor:
@@ -45,5 +58,6 @@ _OVER_CHANNELS: dict[str, Callable[..., tf.Tensor]] = {
 CONTENT: dict[str, Callable[..., tf.Tensor]] = {
     "mse": mse,
     "l1": l1,
+    "charbonnier": charbonnier,
     "vgg": vgg_distance,
 }

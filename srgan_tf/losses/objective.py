@@ -1,7 +1,8 @@
 """What a stage minimizes: its terms per image, their weighted sum, and the one reduction.
 
-SR and HR are `[B, H, W, 3]` in [-1, 1], logits `[B, 1]`. Everything stays per image `[B]` until
-`mean_over_global_batch`, so that gradients are the same on one replica and on many.
+SR and HR are `[B, H, W, 3]` in [-1, 1], logits `[B, 1]` or `[B, h, w, 1]`. Everything stays per
+image `[B]` until `mean_over_global_batch`, so that gradients are the same on one replica and on
+many.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,25 @@ def mean_over_global_batch(per_image: tf.Tensor, global_batch: int) -> tf.Tensor
     Gradients are summed over replicas; so this sums to the gradient of the global mean.
     """
     return tf.reduce_sum(per_image) / tf.cast(global_batch, per_image.dtype)
+
+
+def adversarial_pair(
+    stage: config_lib.DiscriminatorStage | config_lib.GanStage,
+) -> adversarial.AdversarialPair:
+    """Returns the stage's pair.
+
+    Raises:
+        errors.InputError: there is no such pair, or it has no labels and the stage changes them.
+    """
+    pair = registry.lookup(adversarial.ADVERSARIAL, stage.adversarial, "adversarial pair")
+    for name in ("real_labels", "fake_labels", "flip_labels"):
+        default = getattr(config_lib.GanStage, name)
+        if not pair.has_labels and getattr(stage, name) != default:
+            raise errors.InputError(
+                f"The adversarial pair {stage.adversarial!r} has no labels: leave {name} at "
+                f"{default}, not {getattr(stage, name)}, or choose another pair."
+            )
+    return pair
 
 
 def draw_labels(
@@ -80,9 +100,7 @@ class GeneratorObjective:
             registry.lookup(content.CONTENT, name, "content loss")
         self.weights = {f"content_{name}": weight for name, weight in stage.content if weight}
         if isinstance(stage, config_lib.GanStage):
-            self._pair = registry.lookup(
-                adversarial.ADVERSARIAL, stage.adversarial, "adversarial pair"
-            )
+            self._pair = adversarial_pair(stage)
             if stage.adversarial_weight:
                 self.weights["adversarial"] = stage.adversarial_weight
         if stage.tv_weight:
@@ -104,7 +122,7 @@ class GeneratorObjective:
         """Returns each term unweighted, per image `[B]`.
 
         Names are `content_mse`, `content_vgg`, ..., `adversarial` and `tv`. Logits are needed if
-        "adversarial" is in `weights`.
+        "adversarial" is in `weights`, those of real images if the pair asks for them.
         """
         terms = {
             f"content_{name}": self._content(name, sr, hr)
@@ -117,15 +135,29 @@ class GeneratorObjective:
             terms["tv"] = regularizers.total_variation(sr)
         return terms
 
-    def total(self, terms: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Returns the weighted sum of `terms`, per image `[B]`."""
-        return tf.add_n([self.weights[name] * term for name, term in terms.items()])
+    def total(self, terms: Mapping[str, tf.Tensor], updates: int | tf.Tensor = 0) -> tf.Tensor:
+        """Returns the weighted sum of `terms`, per image `[B]`.
+
+        Args:
+            terms: from `terms`.
+            updates: how often the generator has been updated in this stage; for the ramp of the
+                adversarial weight.
+        """
+        weighted = {name: self.weights[name] * term for name, term in terms.items()}
+        ramp = getattr(self._stage, "adversarial_ramp", 0)
+        if ramp and "adversarial" in weighted:
+            weighted["adversarial"] *= tf.minimum(tf.cast(updates, tf.float32) / ramp, 1.0)
+        return tf.add_n(list(weighted.values()))
 
     def _content(self, name: str, sr: tf.Tensor, hr: tf.Tensor) -> tf.Tensor:
         loss = content.CONTENT[name]
         if name != "vgg":
             return loss(sr, hr)
-        layer = self._stage.vgg_layer
-        sr_features = self._vgg_model(sr, training=False)[layer]
-        hr_features = tf.stop_gradient(self._vgg_model(hr, training=False)[layer])
-        return loss(sr_features, hr_features, self._normalization)
+        sr_features, hr_features = (self._vgg_model(image, training=False) for image in (sr, hr))
+        distances = [
+            weight
+            * loss(sr_features[layer], tf.stop_gradient(hr_features[layer]), self._normalization)
+            for layer, weight in self._stage.vgg_layer
+            if weight
+        ]
+        return tf.add_n(distances)

@@ -50,20 +50,26 @@ class ServingModule(tf.Module):
 
 
 def export(
-    run_dir: str, *, checkpoint: str = "last", output: str | None = None, overwrite: bool = False
+    run_dir: str,
+    *,
+    checkpoint: str = "last",
+    weights: str | None = None,
+    output: str | None = None,
+    overwrite: bool = False,
 ) -> str:
     """Exports a run's generator and returns the folder `<output>/<step>` that holds it.
 
     Args:
         run_dir: the run folder.
         checkpoint: "last", "best" or a step.
+        weights: "raw" or "ema"; None is "ema" where the run has it.
         output: where the folder `<step>` is made; default `RUN_DIR/saved_model`.
         overwrite: replace an existing export of the same step.
 
     Raises:
         errors.InputError: no such run or checkpoint, the export exists, the weights are not finite.
     """
-    generator, config, step = run_folder.load_generator(run_dir, checkpoint)
+    generator, config, step = run_folder.load_generator(run_dir, checkpoint, weights)
     target = os.path.join(output or os.path.join(run_dir, FOLDER), str(step))
     if tf.io.gfile.exists(target) and not overwrite:
         raise errors.InputError(f"{target} exists; give --overwrite to replace it.")
@@ -79,6 +85,7 @@ def export(
         "alignment": receptive.alignment(generator),
         "step": step,
         "checkpoint": checkpoint,
+        "weights": run_folder.choose_weights(config, weights),
         "recipe": config.recipe,
         "config": config_lib.to_dict(config),
     }

@@ -49,7 +49,12 @@ class Upscaler:
 
     @classmethod
     def load(
-        cls, path: str, checkpoint: str = "last", *, tile_size: int = tiling.DEFAULT_TILE_SIZE
+        cls,
+        path: str,
+        checkpoint: str = "last",
+        *,
+        weights: str | None = None,
+        tile_size: int = tiling.DEFAULT_TILE_SIZE,
     ) -> "Upscaler":
         """Loads a run folder, a SavedModel, the highest version in a folder of them, or by name.
 
@@ -57,28 +62,31 @@ class Upscaler:
             path: the folder, or the name of a pretrained model (models/pretrained.py). A folder
                 that is called like one is written `./srgan`.
             checkpoint: "last", "best" or a step; for run folders only.
+            weights: "raw" or "ema" of a run folder; None is "ema" where the run has it.
             tile_size: side of a tile in LR pixels; smaller takes less memory.
 
         Raises:
             errors.InputError: `path` is none of these, or cannot be loaded.
         """
         if path in pretrained.PRETRAINED:
-            if checkpoint != "last":
+            if checkpoint != "last" or weights:
                 raise errors.InputError(
-                    f"--checkpoint={checkpoint} is for run folders; {path} is a pretrained model "
+                    f"--checkpoint and --weights are for run folders; {path} is a pretrained model "
                     f"(write ./{path} for a folder of that name)."
                 )
             if tf.io.gfile.isdir(path):
                 logging.warning("%s is the pretrained model; the folder is ./%s.", path, path)
             return cls._from_pretrained(path, tile_size)
         if run_folder.is_run_folder(path):
-            return cls._from_run_folder(path, checkpoint, tile_size)
+            return cls._from_run_folder(path, checkpoint, weights, tile_size)
         directory = _find_saved_model(path)
-        if checkpoint != "last":
-            raise errors.InputError(
-                f"--checkpoint={checkpoint} is for run folders; {path} is a SavedModel, which "
-                "holds a single one."
-            )
+        chosen = {"checkpoint": checkpoint if checkpoint != "last" else None, "weights": weights}
+        for flag, value in chosen.items():
+            if value:
+                raise errors.InputError(
+                    f"--{flag}={value} is for run folders; {path} is a SavedModel, which holds a "
+                    "single one."
+                )
         return cls._from_saved_model(directory, tile_size)
 
     @classmethod
@@ -91,8 +99,10 @@ class Upscaler:
         )
 
     @classmethod
-    def _from_run_folder(cls, path: str, checkpoint: str, tile_size: int) -> "Upscaler":
-        generator, config, step = run_folder.load_generator(path, checkpoint)
+    def _from_run_folder(
+        cls, path: str, checkpoint: str, weights: str | None, tile_size: int
+    ) -> "Upscaler":
+        generator, config, step = run_folder.load_generator(path, checkpoint, weights)
         return cls._from_generator(
             generator,
             config.data.scale,
@@ -101,6 +111,7 @@ class Upscaler:
                 "kind": "run folder",
                 "path": path,
                 "checkpoint": checkpoint,
+                "weights": run_folder.choose_weights(config, weights),
                 "step": step,
                 "recipe": config.recipe,
                 "generator": config.generator.name,
@@ -147,6 +158,7 @@ class Upscaler:
                 "kind": "SavedModel",
                 "path": directory,
                 "checkpoint": provenance.get("checkpoint"),
+                "weights": provenance.get("weights"),
                 "step": provenance.get("step"),
                 "recipe": provenance.get("recipe"),
                 "generator": provenance.get("config", {}).get("generator", {}).get("name"),

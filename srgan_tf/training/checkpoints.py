@@ -1,4 +1,4 @@
-"""Saves and restores the whole state: networks, optimizers, step, best so far.
+"""Saves and restores the whole state: networks, averages, optimizers, step, best so far.
 
 Recent checkpoints lie in RUN_DIR/checkpoints/ckpt-<step>. The best generator of each stage, by
 validation PSNR, lies in RUN_DIR/checkpoints/best-<stage>/: to be exported, not to be continued.
@@ -50,8 +50,8 @@ class Checkpoints:
         folder = os.path.join(run_dir, run_folder.CHECKPOINTS)
         self._recent = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=keep)
         best = run_folder.best_folder(run_dir, state.stage_name)
-        generator = tf.train.Checkpoint(step=state.step, generator=state.generator)
-        self._best = tf.train.CheckpointManager(generator, best, max_to_keep=1)
+        generators = tf.train.Checkpoint(step=state.step, **state.generators())
+        self._best = tf.train.CheckpointManager(generators, best, max_to_keep=1)
 
     @property
     def last(self) -> str:
@@ -96,7 +96,7 @@ class Checkpoints:
         return True
 
     def _require_finite(self, step: int) -> None:
-        for network in (self._state.generator, self._state.discriminator):
+        for network in (*self._state.generators().values(), self._state.discriminator):
             for variable in network.variables if network else ():
                 if not np.isfinite(variable.numpy()).all():
                     raise diverged(step, f"{network.name}: {variable.name}", self.last)

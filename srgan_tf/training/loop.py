@@ -66,7 +66,7 @@ def train(
         train_state = state.build(config)
         if not checkpoints_lib.latest_step(run_dir):
             initialization.initialize(config, train_state.generator, train_state.discriminator)
-    validator = validation.Validator(validation_split, config, train_state.generator)
+    validator = validation.Validator(validation_split, config, train_state.output_generator)
     _open_run_folder(run_dir, config, train_split, validation_split)
     run = _Run(config, run_dir, strategy, train_state, train_split, validator)
     with stopping.StopRequest() as stop:
@@ -141,8 +141,11 @@ class _Run:
         checkpoints.save()
 
     def _batches(self, step: int) -> tf.distribute.DistributedDataset:
+        data = self._config.data
+        updates = getattr(self._state.stage, "discriminator_updates", 1)
+        data = dataclasses.replace(data, batch_size=data.batch_size * updates)
         dataset = pipeline.training_dataset(
-            self._train_split, self._config.data, seed=self._config.seed, start_step=step
+            self._train_split, data, seed=self._config.seed, start_step=step
         )
         return self._strategy.experimental_distribute_dataset(dataset)
 

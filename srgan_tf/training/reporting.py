@@ -29,6 +29,8 @@ def columns(config: TrainConfig) -> list[str]:
         names.append("adversarial")
     if config.adversarial:
         names += ["discriminator_loss", "real_accuracy", "fake_accuracy"]
+        if any(stage.steps and stage.r1_weight for stage in (stages.discriminator, stages.gan)):
+            names.append("r1")
     return [*names, *_VALIDATION]
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from srgan_tf import registry
+from srgan_tf import run_folder
 from srgan_tf.config import TrainConfig
 from srgan_tf.losses import adversarial
 from srgan_tf.losses import objective as objective_lib
 from srgan_tf.models import discriminators, generators, vgg
-from srgan_tf.training import optimizers
+from srgan_tf.training import averages, optimizers
 
 
 @dataclasses.dataclass
@@ -19,7 +19,8 @@ class TrainState:
 
     `discriminator` and its optimizer are None in a run without an adversarial stage. `best` is the
     best validation PSNR of the stage so far, `diverged_at` the first step with a non-finite scalar
-    (-1: none). The VGG is frozen; it is neither checkpointed nor exported.
+    (-1: none). `averaged` is the moving average of the generator, None without `ema_decay`. The VGG
+    is frozen; it is neither checkpointed nor exported.
     """
 
     config: TrainConfig
@@ -29,6 +30,7 @@ class TrainState:
     generator: tf.keras.Model
     discriminator: tf.keras.Model | None
     vgg: tf.keras.Model | None
+    averaged: tf.keras.Model | None = None
     stage_name: str = ""
     stage: Any = None
     generator_optimizer: tf.keras.optimizers.Optimizer | None = None
@@ -38,15 +40,20 @@ class TrainState:
 
     @property
     def global_batch(self) -> int:
-        """Images per step over all replicas."""
+        """Images per update over all replicas."""
         return self.config.data.batch_size
+
+    @property
+    def output_generator(self) -> tf.keras.Model:
+        """The generator that people are to see: validated, and exported by default."""
+        return self.generator if self.averaged is None else self.averaged
 
     def checkpoint(self) -> tf.train.Checkpoint:
         """Returns the one object that is saved: networks, optimizers, step, best so far."""
         parts = {
             "step": self.step,
             "best": self.best,
-            "generator": self.generator,
+            **self.generators(),
             "generator_optimizer": self.generator_optimizer,
             "discriminator": self.discriminator,
             "discriminator_optimizer": self.discriminator_optimizer,
@@ -55,29 +62,41 @@ class TrainState:
             **{name: part for name, part in parts.items() if part is not None}
         )
 
+    def generators(self) -> dict[str, tf.keras.Model]:
+        """Returns the generator and, where there is one, its average, by name in checkpoints."""
+        made = {"generator": self.generator, run_folder.AVERAGED: self.averaged}
+        return {name: network for name, network in made.items() if network is not None}
+
     def enter_stage(self, name: str) -> None:
         """Starts stage `name`: new optimizers (their schedules count from 0) and its losses.
 
         Call inside the strategy's scope.
         """
+        first = not self.stage_name
         self.stage_name, self.stage = name, getattr(self.config.stages, name)
         self.generator_optimizer = optimizers.build(
             self.config.optimizer, self.stage, self.generator
         )
         if self.discriminator:
             self.discriminator_optimizer = optimizers.build(
-                self.config.optimizer, self.stage, self.discriminator
+                self.config.optimizer,
+                self.stage,
+                self.discriminator,
+                updates_per_step=getattr(self.stage, "discriminator_updates", 1),
             )
         self.objective, self.pair = self._losses(self.stage)
+        if self.averaged is not None and (self.objective or first):
+            averages.restart(self.averaged, self.generator)
         self.best.assign(-1.0)
 
     def check_stages(self) -> None:
         """Resolves every name of every stage now, not after days when the stage begins.
 
         Raises:
-            errors.InputError: an unknown loss, adversarial pair or optimizer.
+            errors.InputError: an unknown loss, adversarial pair or optimizer, or one that is not
+                here or cannot have what it is given.
         """
-        registry.lookup(optimizers.OPTIMIZERS, self.config.optimizer.name, "optimizer")
+        optimizers.make(self.config.optimizer, learning_rate=0.0)
         for _, stage in self.config.stages.active():
             self._losses(stage)
 
@@ -88,7 +107,7 @@ class TrainState:
         if hasattr(stage, "content"):
             objective = objective_lib.GeneratorObjective(stage, self.config.vgg, self.vgg)
         if hasattr(stage, "adversarial"):
-            pair = registry.lookup(adversarial.ADVERSARIAL, stage.adversarial, "adversarial pair")
+            pair = objective_lib.adversarial_pair(stage)
         return objective, pair
 
 
@@ -99,6 +118,9 @@ def build(config: TrainConfig) -> TrainState:
     discriminator = None
     if config.adversarial:
         discriminator = discriminators.build(config.discriminator, config.data.crop_size)
+    averaged = None
+    if config.ema_decay:  # Last, so that the other networks begin as they would without it.
+        averaged = generators.build(config.generator, config.data.scale)
     layers = config.vgg_layers
     made = TrainState(
         config=config,
@@ -107,6 +129,7 @@ def build(config: TrainConfig) -> TrainState:
         diverged_at=_counter(-1),
         generator=generator,
         discriminator=discriminator,
+        averaged=averaged,
         vgg=vgg.feature_model(config.vgg, layers) if layers else None,
     )
     made.check_stages()

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from srgan_tf.data.pipeline import Pair
-from srgan_tf.losses import objective
+from srgan_tf.losses import objective, regularizers
 from srgan_tf.models import layers
+from srgan_tf.training import averages, optimizers
 from srgan_tf.training.state import TrainState
 
 Scalars = dict[str, tf.Tensor]
@@ -23,7 +24,7 @@ def pretrain_step(state: TrainState, batch: Pair) -> Scalars:
         sr = state.generator(batch.lr, training=True)
         terms = state.objective.terms(sr, batch.hr)
         loss = _mean(state, state.objective.total(terms))
-    _apply(state.generator_optimizer, tape, loss, state.generator)
+    _apply(state, state.generator_optimizer, tape, loss, state.generator)
     return {"generator_loss": loss, **_means(state, terms)}
 
 
@@ -38,17 +39,29 @@ def gan_step(state: TrainState, batch: Pair) -> Scalars:
 
     Both use one generator pass: its weights do not change in between, so a second pass would give
     the same images, and would only count this batch twice in the moving statistics.
+
+    With `discriminator_updates` = k the batch holds k times the images. All but the last share
+    update the discriminator alone; the scalars are those of the last.
     """
+    updates = state.stage.discriminator_updates
+    for number in range(updates - 1):
+        lr, hr = _share(batch, number, updates)
+        with layers.frozen_statistics(state.generator):
+            sr = state.generator(lr, training=True)
+        update_discriminator(state, hr, sr, number)
+    lr, hr = _share(batch, updates - 1, updates)
     with tf.GradientTape() as tape:
-        sr = state.generator(batch.lr, training=True)
+        sr = state.generator(lr, training=True)
         with tape.stop_recording():
-            scalars = update_discriminator(state, batch.hr, sr)
-        generator_loss, terms = _generator_loss(state, batch.hr, sr)
-    _apply(state.generator_optimizer, tape, generator_loss, state.generator)
+            scalars = update_discriminator(state, hr, sr, updates - 1)
+        generator_loss, terms = _generator_loss(state, hr, sr)
+    _apply(state, state.generator_optimizer, tape, generator_loss, state.generator)
     return {"generator_loss": generator_loss, **_means(state, terms), **scalars}
 
 
-def update_discriminator(state: TrainState, hr: tf.Tensor, sr: tf.Tensor) -> Scalars:
+def update_discriminator(
+    state: TrainState, hr: tf.Tensor, sr: tf.Tensor, number: int = 0
+) -> Scalars:
     """Updates the discriminator on given images; touches nothing else.
 
     HR and SR pass separately: each is normalised by statistics of its own (as the paper implies).
@@ -57,32 +70,57 @@ def update_discriminator(state: TrainState, hr: tf.Tensor, sr: tf.Tensor) -> Sca
         state: the state; its discriminator and that one's optimizer change.
         hr: this replica's real images `[b, H, W, 3]` in [-1, 1].
         sr: this replica's generated images, same shape; treated as a constant.
+        number: which of the step's discriminator updates this is, from 0.
     """
-    real_labels, fake_labels = _labels(state, tf.shape(hr)[0])
+    real_labels, fake_labels = _labels(state, tf.shape(hr)[0], number)
     sr = tf.stop_gradient(sr)
+    discriminator = functools.partial(state.discriminator, training=True)
+    r1_weight, r1 = state.stage.r1_weight, None
     with tf.GradientTape() as tape:
-        real = state.discriminator(hr, training=True)
-        fake = state.discriminator(sr, training=True)
+        if r1_weight:
+            real, r1 = regularizers.with_gradient_penalty(discriminator, hr)
+        else:
+            real = discriminator(hr)
+        fake = discriminator(sr)
         per_image = state.pair.discriminator(real, fake, real_labels, fake_labels)
+        if r1_weight:
+            per_image += r1_weight / 2.0 * r1
         loss = _mean(state, per_image)
-    _apply(state.discriminator_optimizer, tape, loss, state.discriminator)
+    _apply(state, state.discriminator_optimizer, tape, loss, state.discriminator)
+    real_margin, fake_margin = state.pair.margins(real, fake)
     return {
         "discriminator_loss": loss,
-        "real_accuracy": _mean(state, _per_image(real > 0)),
-        "fake_accuracy": _mean(state, _per_image(fake < 0)),
+        "real_accuracy": _mean(state, _per_image(real_margin > 0)),
+        "fake_accuracy": _mean(state, _per_image(fake_margin > 0)),
+        **({"r1": _mean(state, r1)} if r1_weight else {}),
     }
 
 
 def _generator_loss(state: TrainState, hr: tf.Tensor, sr: tf.Tensor) -> tuple[tf.Tensor, Scalars]:
-    # Batch statistics as in the discriminator's own update, but its moving statistics stay: a
-    # generator update changes nothing of the discriminator.
-    with layers.frozen_statistics(state.discriminator):
-        fake = state.discriminator(sr, training=True)
-    terms = state.objective.terms(sr, hr, fake_logits=fake)
-    return _mean(state, state.objective.total(terms)), terms
+    real = fake = None
+    if "adversarial" in state.objective.weights:
+        # Batch statistics as in the discriminator's own update, but its moving statistics stay: a
+        # generator update changes nothing of the discriminator.
+        with layers.frozen_statistics(state.discriminator):
+            fake = state.discriminator(sr, training=True)
+            if state.pair.needs_real:
+                real = tf.stop_gradient(state.discriminator(hr, training=True))
+    terms = state.objective.terms(sr, hr, real_logits=real, fake_logits=fake)
+    updates = tf.convert_to_tensor(state.generator_optimizer.iterations)
+    return _mean(state, state.objective.total(terms, updates)), terms
+
+
+def _share(batch: Pair, number: int, shares: int) -> Pair:
+    """Returns every `shares`-th image, from `number` on.
+
+    Strided, because replicas hold successive parts of the batch: so a share is made of the same
+    images whatever the number of replicas.
+    """
+    return batch if shares == 1 else Pair(*(images[number::shares] for images in batch))
 
 
 def _apply(
+    state: TrainState,
     optimizer: tf.keras.optimizers.Optimizer,
     tape: tf.GradientTape,
     loss: tf.Tensor,
@@ -90,15 +128,16 @@ def _apply(
 ) -> None:
     variables = model.trainable_variables
     gradients = tape.gradient(loss, variables)
-    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    optimizers.apply(optimizer, gradients, variables, state.config.optimizer.clip_norm)
 
 
-def _labels(state: TrainState, local_batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns this replica's share of the labels of the global batch of this step."""
+def _labels(state: TrainState, local_batch: tf.Tensor, number: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns this replica's share of the labels of an update: `number` of those of this step."""
+    updates = getattr(state.stage, "discriminator_updates", 1)
     labels = objective.draw_labels(
         state.stage,
         seed=state.config.seed,
-        step=state.step,
+        step=state.step * updates + number,
         global_batch=state.global_batch,
     )
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -142,6 +181,10 @@ def distributed_step(
             name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
             for name, value in per_replica.items()
         }
+        if state.averaged is not None and state.objective:
+            updates = tf.convert_to_tensor(state.generator_optimizer.iterations)
+            decay = averages.decay_at(state.config.ema_decay, updates)
+            averages.update(strategy, state.averaged, state.generator, decay)
         state.step.assign_add(1)
         # The exact step is kept on the device, so that nobody has to look after every step.
         finite = tf.reduce_all(tf.math.is_finite(tf.stack(list(scalars.values()))))
