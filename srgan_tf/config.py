@@ -626,6 +626,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**32, "seed must be in 0 to 2**32 - 1", seed=self.seed)
+        _require(
+            self.init_checkpoint in ("last", "best") or self.init_checkpoint.isdigit(),
+            "init_checkpoint must be last, best or a step",
+            init_checkpoint=self.init_checkpoint,
+        )
+        _require(
+            self.init_from or self.init_checkpoint == "last",
+            "init_checkpoint is for the run folder in init_from",
+            init_checkpoint=self.init_checkpoint,
+        )
         _require(0 <= self.ema_decay < 1, "ema_decay must be in [0, 1)", ema_decay=self.ema_decay)
         _require(
             bool(self.stages.active()),

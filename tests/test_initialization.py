@@ -1,6 +1,7 @@
 """training/initialization.py: a new run that begins with the weights of another."""
 
 import dataclasses
+import json
 import shutil
 
 import fixtures
@@ -49,9 +50,16 @@ def test_a_run_starts_where_another_ended(data, tmp_path):
     assert train(only, data, tmp_path / "second") == 0
     generator, _, _ = run_folder.load_generator(str(tmp_path / "second"))
     assert _equal(generator, source)
+    record = json.loads((tmp_path / "second" / "config.json").read_text())
+    assert record["initialized_from"] == {
+        "source": str(first),
+        "step": 9,
+        "discriminator": False,
+    }
     # Once a checkpoint is there, the source is no longer needed.
     shutil.rmtree(first)
     assert train(only, data, tmp_path / "second") == 0
+    assert json.loads((tmp_path / "second" / "config.json").read_text())["initialized_from"]
 
 
 def test_pretrained_weights_go_into_both_networks(monkeypatch):
@@ -96,13 +104,14 @@ def test_the_papers_networks_are_those_of_the_pretrained_weights():
         ({"init_from": "nothing-here"}, "neither a pretrained model .srresnet, srgan. nor a run"),
     ],
 )
-def test_what_does_not_fit_is_one_line(changes, words):
+def test_what_does_not_fit_is_one_line(changes, words, monkeypatch):
     config = dataclasses.replace(
         config_lib.TrainConfig(stages=config_lib.StagesConfig(gan=config_lib.GanStage(steps=1))),
         **{"init_from": "srresnet", **changes},
     )
+    monkeypatch.setattr(pretrained, "locate", lambda name: name)
     with pytest.raises(errors.InputError, match=words):
-        initialization.initialize(config, tf.keras.Sequential(), None)
+        initialization.check(config)
 
 
 def test_a_recipe_of_pretraining_alone_keeps_it():

@@ -54,6 +54,11 @@ PRETRAINED: dict[str, Pretrained] = {
 }
 
 
+def locate(name: str) -> str:
+    """Returns the path of the generator's weights of `name`; errors as in `load_generator`."""
+    return _path(registry.lookup(PRETRAINED, name, "pretrained model").generator)
+
+
 def load_generator(name: str) -> tf.keras.Model:
     """Returns the generator of `name`: lr `[B, h, w, 3]` in [0, 1] to sr in [-1, 1], x4.
 
@@ -68,7 +73,7 @@ def load_generator(name: str) -> tf.keras.Model:
 
 def assign_generator(name: str, generator: tf.keras.Model) -> None:
     """Gives `generator` (the paper's, x4) the weights of `name`; errors as in `load_generator`."""
-    _assign(generator, _path(registry.lookup(PRETRAINED, name, "pretrained model").generator))
+    _assign(generator, locate(name))
 
 
 def load_discriminator(name: str) -> tf.keras.Model:

@@ -1,5 +1,7 @@
 """Gives a new run's networks the weights of a pretrained model or of another run."""
 
+from typing import Any
+
 import tensorflow as tf
 from absl import logging
 
@@ -9,45 +11,73 @@ from srgan_tf.config import TrainConfig
 from srgan_tf.models import discriminators, generators, pretrained
 
 
-def initialize(
-    config: TrainConfig, generator: tf.keras.Model, discriminator: tf.keras.Model | None
-) -> None:
-    """Loads what `config.init_from` names into the networks of a run that begins.
-
-    Args:
-        config: the run's; an empty `init_from` leaves the networks as they are.
-        generator: built from `config`.
-        discriminator: built from `config`; gets weights where the source has some of its shape.
+def check(config: TrainConfig) -> None:
+    """Complains about `config.init_from` before networks are built.
 
     Raises:
         errors.InputError: the source cannot be had, or its generator is another one.
     """
     source = config.init_from
-    if not source:
-        return
     if source in pretrained.PRETRAINED:
-        _from_pretrained(config, generator, discriminator)
-    else:
-        _from_run(config, generator)
-    logging.info("Generator: weights of %s.", source)
+        if config.init_checkpoint != "last":
+            raise errors.InputError(
+                f"--init_checkpoint={config.init_checkpoint} is for run folders; {source} is a "
+                "pretrained model."
+            )
+        pretrained.locate(source)
+        _require_same(source, pretrained.GENERATOR, pretrained.SCALE, config)
+    elif source:
+        folder = files.expand(source)
+        if not run_folder.is_run_folder(folder):
+            names = ", ".join(pretrained.PRETRAINED)
+            raise errors.InputError(
+                f"--init_from={source} is neither a pretrained model ({names}) nor a run folder."
+            )
+        theirs, _ = run_folder.read_config(folder)
+        _require_same(source, theirs.generator, theirs.data.scale, config)
+        run_folder.find_checkpoint(folder, config.init_checkpoint)
 
 
-def _from_pretrained(
+def initialize(
     config: TrainConfig, generator: tf.keras.Model, discriminator: tf.keras.Model | None
-) -> None:
+) -> dict[str, Any] | None:
+    """Loads what `config.init_from` names into the networks of a run that begins.
+
+    Args:
+        config: the run's, passed by `check`; an empty `init_from` leaves the networks alone.
+        generator: built from `config`.
+        discriminator: built from `config`; gets weights where the source has some of its shape.
+
+    Returns:
+        What was loaded, for config.json; None if nothing.
+    """
     name = config.init_from
-    _require_same(name, pretrained.GENERATOR, pretrained.SCALE, config)
-    pretrained.assign_generator(name, generator)
+    if not name:
+        return None
+    if name in pretrained.PRETRAINED:
+        pretrained.assign_generator(name, generator)
+        loaded = {"source": name, "weights": pretrained.SOURCE}
+        loaded["discriminator"] = _initialize_discriminator(config, discriminator)
+    else:
+        folder = files.expand(name)
+        other, _, step = run_folder.load_generator(folder, config.init_checkpoint)
+        generator.set_weights(other.get_weights())
+        loaded = {"source": folder, "step": step, "discriminator": False}
+    logging.info("Generator: weights of %s.", name)
+    return loaded
+
+
+def _initialize_discriminator(config: TrainConfig, discriminator: tf.keras.Model | None) -> bool:
+    """Loads the pretrained discriminator where there is one that fits; says so where not."""
+    name = config.init_from
     if discriminator is None or pretrained.PRETRAINED[name].discriminator is None:
-        return
-    wanted = discriminators.resolve(config.discriminator)
-    fits = (wanted, config.data.crop_size) == (
+        return False
+    fits = (discriminators.resolve(config.discriminator), config.data.crop_size) == (
         discriminators.resolve(pretrained.DISCRIMINATOR),
         pretrained.CROP_SIZE,
     )
     if fits:
         pretrained.assign_discriminator(name, discriminator)
-        logging.info("Discriminator: weights of %s.", name)
     else:
         logging.warning(
             "Discriminator: random weights, because that of %s is the paper's, for crops of %d "
@@ -55,19 +85,7 @@ def _from_pretrained(
             name,
             pretrained.CROP_SIZE,
         )
-
-
-def _from_run(config: TrainConfig, generator: tf.keras.Model) -> None:
-    source = files.expand(config.init_from)
-    if not run_folder.is_run_folder(source):
-        names = ", ".join(pretrained.PRETRAINED)
-        raise errors.InputError(
-            f"init_from={source!r} is neither a pretrained model ({names}) nor a run folder."
-        )
-    other, other_config, step = run_folder.load_generator(source, config.init_checkpoint)
-    _require_same(source, other_config.generator, other_config.data.scale, config)
-    generator.set_weights(other.get_weights())
-    logging.info("%s: step %d.", source, step)
+    return fits
 
 
 def _require_same(

@@ -62,12 +62,14 @@ def train(
         )
     # Everything that can be wrong is found before the run folder is made.
     pipeline.check(train_split, config.data)
+    begins = not checkpoints_lib.latest_step(run_dir)
+    if begins:  # Later on the weights' source is no longer needed.
+        initialization.check(config)
     with strategy.scope():
         train_state = state.build(config)
-        if not checkpoints_lib.latest_step(run_dir):
-            initialization.initialize(config, train_state.generator, train_state.discriminator)
+        initial = train_state.initialize() if begins else None
     validator = validation.Validator(validation_split, config, train_state.output_generator)
-    _open_run_folder(run_dir, config, train_split, validation_split)
+    _open_run_folder(run_dir, config, train_split, validation_split, initial)
     run = _Run(config, run_dir, strategy, train_state, train_split, validator)
     with stopping.StopRequest() as stop:
         return run.run(stop)
@@ -214,7 +216,7 @@ class _Run:
         return 0
 
 
-def _open_run_folder(run_dir, config, train_split, validation_split) -> None:
+def _open_run_folder(run_dir, config, train_split, validation_split, initial) -> None:
     """Writes config.json, or refuses a folder that holds another run."""
     data = {
         "dir": train_split.data_dir,
@@ -229,6 +231,7 @@ def _open_run_folder(run_dir, config, train_split, validation_split) -> None:
         old, record = run_folder.read_config(run_dir)
         _require_same_run(run_dir, record, old, config, data)
         first, sessions = record["environment"], record.get("sessions", [])
+        initial = record.get("initialized_from")
     elif (
         tf.io.gfile.exists(run_dir)
         and tf.io.gfile.listdir(run_dir)
@@ -239,6 +242,8 @@ def _open_run_folder(run_dir, config, train_split, validation_split) -> None:
         )
     tf.io.gfile.makedirs(run_dir)
     facts = {"data": data, "environment": first, "sessions": [*sessions, session]}
+    if initial:
+        facts["initialized_from"] = initial
     run_folder.write_config(run_dir, config, **facts)
 
 

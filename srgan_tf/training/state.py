@@ -10,7 +10,7 @@ from srgan_tf.config import TrainConfig
 from srgan_tf.losses import adversarial
 from srgan_tf.losses import objective as objective_lib
 from srgan_tf.models import discriminators, generators, vgg
-from srgan_tf.training import averages, optimizers
+from srgan_tf.training import averages, initialization, optimizers
 
 
 @dataclasses.dataclass
@@ -66,6 +66,13 @@ class TrainState:
         """Returns the generator and, where there is one, its average, by name in checkpoints."""
         made = {"generator": self.generator, run_folder.AVERAGED: self.averaged}
         return {name: network for name, network in made.items() if network is not None}
+
+    def initialize(self) -> dict[str, Any] | None:
+        """Gives a new run the weights that its config asks for; see `initialization`."""
+        loaded = initialization.initialize(self.config, self.generator, self.discriminator)
+        if self.averaged is not None:
+            averages.restart(self.averaged, self.generator)
+        return loaded
 
     def enter_stage(self, name: str) -> None:
         """Starts stage `name`: new optimizers (their schedules count from 0) and its losses.
