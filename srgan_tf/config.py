@@ -590,11 +590,36 @@ class RunConfig:
     validation_images: int = _field(10, "Validation images used each time (the first by name).")
     checkpoint_every: int = _field(500, "Steps between checkpoints.")
     keep_checkpoints: int = _field(3, "Recent checkpoints that are kept, besides the best.")
+    doctor: bool = _field(
+        True,
+        "Warn when the discriminator wins or loses for long, pictures collapse, colours drift or a "
+        "checkerboard rises.",
+    )
+    on_divergence: str = _field(
+        "stop",
+        "When a loss or weight is not finite: stop, or rollback (to the last good checkpoint, with "
+        "a smaller learning rate).",
+    )
+    rollback_factor: float = _field(
+        0.5, "What a rollback multiplies the learning rate by; between 0 and 1."
+    )
+    max_rollbacks: int = _field(3, "Rollbacks after which the run stops all the same.")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            _require(value >= 1, f"{field.name} must be at least 1", **{field.name: value})
+            if field.type is int:
+                _require(value >= 1, f"{field.name} must be at least 1", **{field.name: value})
+        _require(
+            self.on_divergence in ("stop", "rollback"),
+            "on_divergence must be stop or rollback",
+            on_divergence=self.on_divergence,
+        )
+        _require(
+            0 < self.rollback_factor < 1,
+            "rollback_factor must be between 0 and 1",
+            rollback_factor=self.rollback_factor,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

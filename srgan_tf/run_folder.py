@@ -39,6 +39,15 @@ def write_config(run_dir: str, config: TrainConfig, **facts: Any) -> None:
     write_text(os.path.join(run_dir, CONFIG), json.dumps(record, indent=2) + "\n")
 
 
+def add_to_record(run_dir: str, name: str, entry: dict[str, Any]) -> None:
+    """Appends `entry` to the list `name` of config.json, where later starts keep it."""
+    path = os.path.join(run_dir, CONFIG)
+    with tf.io.gfile.GFile(path) as file:
+        record = json.loads(file.read())
+    record[name] = [*record.get(name, []), entry]
+    write_text(path, json.dumps(record, indent=2) + "\n")
+
+
 def read_config(run_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
     """Returns the run's config and the whole record of config.json.
 

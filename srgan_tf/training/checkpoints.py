@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from srgan_tf import errors, run_folder
+from srgan_tf.training import divergence
 from srgan_tf.training.state import TrainState
 
 
@@ -40,6 +41,14 @@ def latest_step(run_dir: str) -> int:
         ) from error
 
 
+def _missing(prefix: str) -> tuple[str, ...]:
+    """Returns the parts of the state that the checkpoint is too old to have; they keep 1."""
+    known = tf.train.load_checkpoint(prefix).has_tensor(
+        "learning_rate_scale/.ATTRIBUTES/VARIABLE_VALUE"
+    )
+    return () if known else ("learning_rate_scale",)
+
+
 class Checkpoints:
     """Checkpoints of one stage; made anew when a stage begins, over the same folder."""
 
@@ -67,7 +76,7 @@ class Checkpoints:
         prefix = self._recent.latest_checkpoint
         try:
             # Restoring is silent about what it leaves out; assert_consumed is not.
-            self._recent.checkpoint.restore(prefix).assert_consumed()
+            self._state.checkpoint(without=_missing(prefix)).restore(prefix).assert_consumed()
         except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
             raise errors.InputError(
                 f"Checkpoint {prefix} cannot be restored: {run_folder.first_line(error)}"
@@ -77,7 +86,7 @@ class Checkpoints:
         """Saves the state under its step, unless that is saved already.
 
         Raises:
-            errors.RunError: a weight is not finite; the checkpoints before stay as they are.
+            divergence.Diverged: a weight is not finite; the checkpoints before stay as they are.
         """
         step = int(self._state.step.numpy())
         if self._recent.latest_checkpoint and self.last.endswith(f"ckpt-{step}"):
@@ -99,13 +108,4 @@ class Checkpoints:
         for network in (*self._state.generators().values(), self._state.discriminator):
             for variable in network.variables if network else ():
                 if not np.isfinite(variable.numpy()).all():
-                    raise diverged(step, f"{network.name}: {variable.name}", self.last)
-
-
-def diverged(step: int, what: str, last: str) -> errors.RunError:
-    """Returns the error of a run whose numbers are no longer finite."""
-    return errors.RunError(
-        f"Training diverged: {what} is not finite at step {step}. The last good checkpoint is "
-        f"{last}; lower the learning rate (--pretrain_learning_rate, --gan_learning_rate) and "
-        "start with a new --run_dir."
-    )
+                    raise divergence.Diverged(step, f"{network.name}: {variable.name}", self.last)

@@ -13,6 +13,8 @@ from srgan_tf.data import pipeline, records
 from srgan_tf.training import checkpoints as checkpoints_lib
 from srgan_tf.training import (
     curves,
+    divergence,
+    doctor,
     environment,
     initialization,
     optimizers,
@@ -94,6 +96,9 @@ class _Run:
         self._start = checkpoints_lib.latest_step(run_dir)
         self._metrics = reporting.MetricsFile(run_dir, config, self._start)
         self._summaries = reporting.Summaries(run_dir)
+        self._doctor = doctor.Doctor()
+        self._rollbacks = divergence.Rollbacks(run_dir, config.run)
+        self._rate_scale: float | None = None  # Since a rollback.
 
     def run(self, stop: stopping.StopRequest) -> int:
         devices = [name.split("device:")[-1] for name in self._strategy.extended.worker_devices]
@@ -110,6 +115,15 @@ class _Run:
         if self._start:
             logging.info("Continuing %s from step %d.", self._run_dir, self._start)
         try:
+            while not self._run_stages(stop):
+                pass
+        finally:
+            self._summaries.close()
+        return self._finish(stop)
+
+    def _run_stages(self, stop: stopping.StopRequest) -> bool:
+        """Runs what is left; returns False when it diverged and was rolled back."""
+        try:
             with reporting.Progress(self._config.total_steps, self._start) as progress:
                 for span in spans(self._config):
                     # The stage that wrote the checkpoint is entered even when it is complete:
@@ -118,9 +132,19 @@ class _Run:
                         self._run_stage(span, stop, progress)
                     if stop.signal:
                         break
-        finally:
-            self._summaries.close()
-        return self._finish(stop)
+        except divergence.Diverged as error:
+            self._roll_back(error)
+            return False
+        return True
+
+    def _roll_back(self, error: divergence.Diverged) -> None:
+        """Makes the run continue from its newest checkpoint, or raises `error`."""
+        to_step = checkpoints_lib.latest_step(self._run_dir)
+        before = float(self._state.learning_rate_scale.numpy())
+        self._rate_scale = self._rollbacks.roll_back(error, to_step, before)
+        self._start = to_step
+        self._state.diverged_at.assign(-1)
+        self._metrics = reporting.MetricsFile(self._run_dir, self._config, to_step)
 
     def _run_stage(self, span: _Span, stop: stopping.StopRequest, progress) -> None:
         with self._strategy.scope():
@@ -130,10 +154,13 @@ class _Run:
             )
             if span.first < self._start:
                 checkpoints.restore()
+            if self._rate_scale is not None:  # The checkpoint is older than the rollback.
+                self._state.learning_rate_scale.assign(self._rate_scale)
         step = int(self._state.step.numpy())
         if step == span.last:
             return
         logging.info("Stage %s: steps %d to %d.", span.name, step + 1, span.last)
+        self._doctor.enter_stage()
         train_step = steps.distributed_step(self._strategy, self._state)
         batches = iter(self._batches(step))
         while step < span.last and not stop.signal:
@@ -163,10 +190,14 @@ class _Run:
             return
         self._stop_if_diverged(checkpoints)
         values = {name: float(value) for name, value in scalars.items()}
-        rate = optimizers.learning_rate_at(self._state.stage, step - 1 - span.first)
+        rate = optimizers.learning_rate_at(
+            self._state.stage, step - 1 - span.first, self._state.learning_rate_scale
+        )
         row = {"stage": span.name, "step": step, "learning_rate": rate, **values}
         if validated:
             row |= self._validate(step, checkpoints)
+        if self._config.run.doctor:
+            self._doctor.observe(step, values)
         if logged or validated:
             self._metrics.append(row)
             self._summaries.train(step, {**values, "learning_rate": rate})
@@ -180,6 +211,8 @@ class _Run:
         path = os.path.join(self._run_dir, "samples", f"step-{step:07d}.png")
         validation.write_png(path, sheet)
         self._summaries.evaluation(step, scores, sheet)
+        if self._config.run.doctor:
+            self._doctor.observe_validation(step, scores)
         best = checkpoints.save_if_best(scores["psnr_y"])
         logging.info(
             "Step %d: validation PSNR %.2f dB, SSIM %.4f (Y)%s; %s",
@@ -194,7 +227,7 @@ class _Run:
     def _stop_if_diverged(self, checkpoints: checkpoints_lib.Checkpoints) -> None:
         step = int(self._state.diverged_at.numpy())
         if step >= 0:
-            raise checkpoints_lib.diverged(step, "a loss", checkpoints.last)
+            raise divergence.Diverged(step, "a loss", checkpoints.last)
 
     def _finish(self, stop: stopping.StopRequest) -> int:
         curve = curves.write_curves(self._run_dir, self._validator.bicubic_psnr)
@@ -226,12 +259,13 @@ def _open_run_folder(run_dir, config, train_split, validation_split, initial) ->
     }
     session = environment.describe()
     first, sessions = session, []
+    kept = {"initialized_from": initial} if initial else {}
     # A run that never got to its first checkpoint may be started anew with other flags.
     if run_folder.is_run_folder(run_dir) and run_folder.checkpoint_names(run_dir):
         old, record = run_folder.read_config(run_dir)
         _require_same_run(run_dir, record, old, config, data)
         first, sessions = record["environment"], record.get("sessions", [])
-        initial = record.get("initialized_from")
+        kept = {name: record[name] for name in ("initialized_from", "rollbacks") if name in record}
     elif (
         tf.io.gfile.exists(run_dir)
         and tf.io.gfile.listdir(run_dir)
@@ -241,9 +275,7 @@ def _open_run_folder(run_dir, config, train_split, validation_split, initial) ->
             f"{run_dir} is neither empty nor a run folder; name another --run_dir."
         )
     tf.io.gfile.makedirs(run_dir)
-    facts = {"data": data, "environment": first, "sessions": [*sessions, session]}
-    if initial:
-        facts["initialized_from"] = initial
+    facts = {"data": data, "environment": first, "sessions": [*sessions, session], **kept}
     run_folder.write_config(run_dir, config, **facts)
 
 

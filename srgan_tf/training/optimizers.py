@@ -91,10 +91,16 @@ _SCHEDULES: dict[str, Callable[[Any, tf.Tensor], tf.Tensor]] = {
 class StageRate(tf.keras.optimizers.schedules.LearningRateSchedule):
     """The learning rate of a stage, for optimizers and for the log: there is no second place."""
 
-    def __init__(self, stage: Any, updates_per_step: int = 1):
-        """Args: the stage, and how often the optimizer is applied in one of its steps."""
+    def __init__(self, stage: Any, updates_per_step: int = 1, scale: Any = None):
+        """Describes a stage's learning rate.
+
+        Args:
+            stage: its config.
+            updates_per_step: how often the optimizer is applied in one of its steps.
+            scale: a variable that the rate is multiplied by (divergence.py); None is 1.
+        """
         super().__init__()
-        self._stage, self._updates_per_step = stage, updates_per_step
+        self._stage, self._updates_per_step, self._scale = stage, updates_per_step, scale
 
     def __call__(self, update: Any) -> tf.Tensor:
         """Returns the rate of the optimizer's update number `update` (from 0), a float32 scalar."""
@@ -104,19 +110,23 @@ class StageRate(tf.keras.optimizers.schedules.LearningRateSchedule):
         if stage.warmup_steps:
             # The first update is not lost on a rate of 0, the last of the warm-up has all of it.
             rate *= tf.minimum(tf.cast(step + 1, tf.float32) / stage.warmup_steps, 1.0)
-        return rate
+        return rate if self._scale is None else rate * self._scale
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {"stage": self._stage, "updates_per_step": self._updates_per_step}
+        return {
+            "stage": self._stage,
+            "updates_per_step": self._updates_per_step,
+            "scale": self._scale,
+        }
 
 
-def learning_rate_at(stage: Any, step: int) -> float:
+def learning_rate_at(stage: Any, step: int, scale: Any = None) -> float:
     """Returns the learning rate of a stage's step number `step` (from 0), as `StageRate` does.
 
     It is the shortest decimal that is this float32: 0.0001, not 9.999999747378752e-05.
     """
-    return float(str(StageRate(stage)(step).numpy()))
+    return float(str(StageRate(stage, scale=scale)(step).numpy()))
 
 
 def make(config: OptimizerConfig, learning_rate: Any) -> Any:
@@ -129,14 +139,18 @@ def make(config: OptimizerConfig, learning_rate: Any) -> Any:
 
 
 def build(
-    config: OptimizerConfig, stage: Any, model: tf.keras.Model, updates_per_step: int = 1
+    config: OptimizerConfig,
+    stage: Any,
+    model: tf.keras.Model,
+    updates_per_step: int = 1,
+    scale: Any = None,
 ) -> Any:
     """Returns a new optimizer for one stage, its slots created.
 
     Call inside the strategy's scope: slots that are created later, in the traced step, fail under
     Keras 3, and a checkpoint restored before they exist would leave them silently unread.
     """
-    optimizer = make(config, StageRate(stage, updates_per_step))
+    optimizer = make(config, StageRate(stage, updates_per_step, scale))
     if hasattr(optimizer, "build"):
         optimizer.build(model.trainable_variables)
     else:

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from srgan_tf import run_folder, terminal
 from srgan_tf.config import TrainConfig
+from srgan_tf.training import validation
 
 METRICS = "metrics.csv"
-_VALIDATION = ("validation_psnr_y", "validation_ssim_y")
 
 
 def columns(config: TrainConfig) -> list[str]:
@@ -31,7 +31,7 @@ def columns(config: TrainConfig) -> list[str]:
         names += ["discriminator_loss", "real_accuracy", "fake_accuracy"]
         if any(stage.steps and stage.r1_weight for stage in (stages.discriminator, stages.gan)):
             names.append("r1")
-    return [*names, *_VALIDATION]
+    return [*names, *(f"validation_{name}" for name in validation.SCORES)]
 
 
 class MetricsFile:

@@ -18,7 +18,8 @@ class TrainState:
     """What the step functions read and write.
 
     `discriminator` and its optimizer are None in a run without an adversarial stage. `best` is the
-    best validation PSNR of the stage so far, `diverged_at` the first step with a non-finite scalar
+    best validation PSNR of the stage so far, `learning_rate_scale` what rollbacks have left of the
+    learning rate, `diverged_at` the first step with a non-finite scalar
     (-1: none). `averaged` is the moving average of the generator, None without `ema_decay`. The VGG
     is frozen; it is neither checkpointed nor exported.
     """
@@ -27,6 +28,7 @@ class TrainState:
     step: tf.Variable
     best: tf.Variable
     diverged_at: tf.Variable
+    learning_rate_scale: tf.Variable
     generator: tf.keras.Model
     discriminator: tf.keras.Model | None
     vgg: tf.keras.Model | None
@@ -48,18 +50,19 @@ class TrainState:
         """The generator that people are to see: validated, and exported by default."""
         return self.generator if self.averaged is None else self.averaged
 
-    def checkpoint(self) -> tf.train.Checkpoint:
+    def checkpoint(self, without: tuple[str, ...] = ()) -> tf.train.Checkpoint:
         """Returns the one object that is saved: networks, optimizers, step, best so far."""
         parts = {
             "step": self.step,
             "best": self.best,
+            "learning_rate_scale": self.learning_rate_scale,
             **self.generators(),
             "generator_optimizer": self.generator_optimizer,
             "discriminator": self.discriminator,
             "discriminator_optimizer": self.discriminator_optimizer,
         }
         return tf.train.Checkpoint(
-            **{name: part for name, part in parts.items() if part is not None}
+            **{n: part for n, part in parts.items() if part is not None and n not in without}
         )
 
     def generators(self) -> dict[str, tf.keras.Model]:
@@ -82,7 +85,7 @@ class TrainState:
         first = not self.stage_name
         self.stage_name, self.stage = name, getattr(self.config.stages, name)
         self.generator_optimizer = optimizers.build(
-            self.config.optimizer, self.stage, self.generator
+            self.config.optimizer, self.stage, self.generator, scale=self.learning_rate_scale
         )
         if self.discriminator:
             self.discriminator_optimizer = optimizers.build(
@@ -90,6 +93,7 @@ class TrainState:
                 self.stage,
                 self.discriminator,
                 updates_per_step=getattr(self.stage, "discriminator_updates", 1),
+                scale=self.learning_rate_scale,
             )
         self.objective, self.pair = self._losses(self.stage)
         if self.averaged is not None and (self.objective or first):
@@ -134,6 +138,7 @@ def build(config: TrainConfig) -> TrainState:
         step=_counter(0),
         best=_counter(-1.0),
         diverged_at=_counter(-1),
+        learning_rate_scale=_counter(1.0),
         generator=generator,
         discriminator=discriminator,
         averaged=averaged,

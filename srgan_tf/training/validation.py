@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from srgan_tf import bicubic, images, metrics
+from srgan_tf import bicubic, diagnostics, images, metrics
 from srgan_tf.config import TrainConfig
 from srgan_tf.data import pipeline, records
 
@@ -15,6 +15,11 @@ from srgan_tf.data import pipeline, records
 _SAMPLES = 4
 _SAMPLE_LR_SIZE = 48
 _GAP = 4
+# What is scored, in the order of metrics.csv; see `Validator.evaluate`.
+SCORES = (
+    *("psnr_y", "ssim_y", "checkerboard", "contrast"),
+    *("colour_drift", "colour_drift_r", "colour_drift_g", "colour_drift_b"),
+)
 
 
 class Validator:
@@ -39,13 +44,17 @@ class Validator:
         limit = config.run.validation_images
         self._pairs = list(pipeline.validation_pairs(split, config.data, limit=limit))
         self.bicubic_psnr = float(
-            np.mean([self._score(self._bicubic(p.lr), p.hr)["psnr_y"] for p in self._pairs])
+            np.mean([self._score(self._bicubic(p.lr), p)["psnr_y"] for p in self._pairs])
         )
 
     def evaluate(self) -> dict[str, float]:
-        """Returns the mean over images of each image's PSNR (dB) and SSIM on luma."""
-        scores = [self._score(self._forward(pair.lr), pair.hr) for pair in self._pairs]
-        return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+        """Returns the mean over images of `SCORES`.
+
+        PSNR (dB) and SSIM on luma; checkerboard and colour drift as in diagnostics.py; contrast is
+        the standard deviation of SR's values over that of HR's.
+        """
+        scores = [self._score(self._forward(pair.lr), pair) for pair in self._pairs]
+        return {name: float(np.mean([score[name] for score in scores])) for name in SCORES}
 
     def sample_sheet(self) -> np.ndarray:
         """Returns a uint8 picture: a row for each sample, bicubic | SR | HR."""
@@ -58,13 +67,18 @@ class Validator:
         padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
         return _join(padded, axis=0)
 
-    def _score(self, sr: tf.Tensor, hr: tf.Tensor) -> dict[str, float]:
+    def _score(self, sr: tf.Tensor, pair: pipeline.Pair) -> dict[str, float]:
         """Scores an SR image in [0, 1], on the 256 levels of a file, the border cropped."""
         border = self._scale
-        hr, sr = images.to_luma(images.signed_to_unit(hr)), images.to_luma(images.quantize(sr))
+        hr = images.signed_to_unit(pair.hr)
+        luma = [images.to_luma(images.quantize(image)) for image in (sr, hr)]
+        sr, hr, lr = (images.unit_to_uint8(image)[0].numpy() for image in (sr, hr, pair.lr))
         return {
-            "psnr_y": float(metrics.psnr(sr, hr, border)[0]),
-            "ssim_y": float(metrics.ssim(sr, hr, border)[0]),
+            "psnr_y": float(metrics.psnr(*luma, border)[0]),
+            "ssim_y": float(metrics.ssim(*luma, border)[0]),
+            "checkerboard": diagnostics.checkerboard(sr, hr, scale=self._scale, border=border),
+            "contrast": float(sr.std() / max(hr.std(), 1.0)),
+            **diagnostics.colour_drift(sr, lr),
         }
 
     def _bicubic(self, lr: tf.Tensor) -> tf.Tensor:
