@@ -228,7 +228,7 @@ class DataConfig:
     )
     degradation: str = _field(
         "bicubic",
-        "How the LR image is made from the HR crop (a wrong name lists all).",
+        "How the LR image is made from the HR crop (srgan-train --list names all).",
     )
     gaussian_sigma: float = _field(
         1.0, "Blur of gaussian_bicubic before it shrinks: standard deviation in HR pixels."
@@ -268,7 +268,7 @@ class DataConfig:
 class GeneratorConfig:
     """The generator's architecture; 64 filters and 16 blocks are the paper's (section 2.1.1)."""
 
-    name: str = _field("srresnet", "Generator architecture (a wrong name lists all).")
+    name: str = _field("srresnet", "Generator architecture (srgan-train --list names all).")
     filters: int = _field(64, "Channels of the residual trunk; at least 1.")
     blocks: int = _field(
         16,
@@ -296,7 +296,7 @@ class GeneratorConfig:
 class DiscriminatorConfig:
     """The discriminator's architecture (paper, figure 4): 64 to 512 filters, dense 1024, 1."""
 
-    name: str = _field("srgan", "Discriminator architecture (a wrong name lists all).")
+    name: str = _field("srgan", "Discriminator architecture (srgan-train --list names all).")
     filters: int = _field(
         64,
         "Channels of the first convolution; doubled three times (srgan_small: doubled, doubled "
@@ -340,8 +340,11 @@ class VggConfig:
     )
     normalization: str = _field(
         "element",
-        "element: squared distance averaged over positions and channels; pixel: summed over the "
-        "channels, as equation 5 is written (128 or 512 times larger).",
+        "element: distance averaged over positions and channels; pixel: summed over the channels, as "
+        "equation 5 is written (128 or 512 times larger).",
+    )
+    distance: str = _field(
+        "squared", "Distance of two features: squared (equation 5) or absolute (ESRGAN's code)."
     )
 
     def __post_init__(self) -> None:
@@ -349,6 +352,7 @@ class VggConfig:
             ("network", ("vgg16", "vgg19")),
             ("activation", ("after", "before")),
             ("normalization", ("element", "pixel")),
+            ("distance", ("squared", "absolute")),
         ):
             value = getattr(self, name)
             _require(value in choices, f"vgg_{name} must be one of {choices}", **{name: value})
@@ -361,7 +365,7 @@ class VggConfig:
 class OptimizerConfig:
     """The optimizer of both networks; each stage starts a new one."""
 
-    name: str = _field("adam", "Optimizer (a wrong name lists all).")
+    name: str = _field("adam", "Optimizer (srgan-train --list names all).")
     beta_1: float = _field(0.9, "Adam's first-moment decay (paper: 0.9); in [0, 1).")
     beta_2: float = _field(0.999, "Adam's second-moment decay; in [0, 1).")
     epsilon: float = _field(1e-8, "Adam's denominator constant; positive.")
@@ -483,7 +487,7 @@ class _GeneratorTerms:
 class _AdversarialTerms:
     """The adversarial pair and the labels that the discriminator is given."""
 
-    adversarial: str = _field("vanilla", "Adversarial pair (a wrong name lists all).")
+    adversarial: str = _field("vanilla", "Adversarial pair (srgan-train --list names all).")
     real_labels: tuple[float, float] = _field(
         (1.0, 1.0), "Labels of HR images are drawn uniformly from this range."
     )

@@ -42,6 +42,15 @@ def test_vgg_distance_by_element_or_by_pixel():
         content.vgg_distance(sr, hr, "image")
 
 
+def test_vgg_distance_squared_or_absolute():
+    sr, hr = tf.fill([2, 3, 5, 128], -0.25), tf.zeros([2, 3, 5, 128])
+    np.testing.assert_allclose(content.vgg_distance(sr, hr, "element", "absolute"), [0.25] * 2)
+    # Summed over 128 channels.
+    np.testing.assert_allclose(content.vgg_distance(sr, hr, "pixel", "absolute"), [32.0] * 2)
+    with pytest.raises(errors.InputError, match="VGG distance 'cubed'"):
+        content.vgg_distance(sr, hr, "element", "cubed")
+
+
 VANILLA = adversarial.ADVERSARIAL["vanilla"]
 
 

@@ -92,6 +92,14 @@ def test_normalization_reaches_the_vgg_loss():
     np.testing.assert_allclose(made.terms(*_images())["content_vgg"], [3.0, 3.0], rtol=1e-5)
 
 
+def test_distance_reaches_the_vgg_loss():
+    stage = config.PretrainStage(steps=1, content=(("vgg", 1.0),), vgg_layer="block2_conv2")
+    vgg_config = config.VggConfig(weights="random", distance="absolute")
+    made = objective.GeneratorObjective(stage, vgg_config, _Vgg())
+    # SR is 0.5 above HR, its features are the double.
+    np.testing.assert_allclose(made.terms(*_images())["content_vgg"], [1.0, 1.0], rtol=1e-5)
+
+
 def test_vgg_layers_are_added_by_their_weights():
     layers = (("block2_conv2", 0.1), ("block5_conv4", 2.0), ("block1_conv1", 0.0))
     vgg = _Vgg()

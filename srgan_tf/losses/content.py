@@ -35,26 +35,41 @@ def charbonnier(sr: tf.Tensor, hr: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.sqrt(squared + _CHARBONNIER_EPSILON**2), axis=[1, 2, 3])
 
 
-def vgg_distance(sr_features: tf.Tensor, hr_features: tf.Tensor, normalization: str) -> tf.Tensor:
-    """Squared distance of feature maps `[B, H, W, C]` per image (equation 5).
+def vgg_distance(
+    sr_features: tf.Tensor,
+    hr_features: tf.Tensor,
+    normalization: str,
+    distance: str = "squared",
+) -> tf.Tensor:
+    """Distance of the feature maps of a frozen VGG, per image (equation 5).
 
     Args:
-        sr_features: Features of SR.
+        sr_features: Features of SR `[B, H, W, C]`.
         hr_features: Features of HR.
         normalization: `element` divides by H * W * C, as most implementations do; `pixel` by H * W,
             as the equation is written, and so is C times as large (128 for VGG22, 512 for VGG54).
+        distance: `squared`, as in the equation, or `absolute`, as in the code of ESRGAN.
     """
-    square = tf.math.squared_difference(sr_features, hr_features)
+    difference = registry.lookup(_DISTANCES, distance, "VGG distance")
     over_channels = registry.lookup(_OVER_CHANNELS, normalization, "VGG normalization")
-    return tf.reduce_mean(over_channels(square, axis=3), axis=[1, 2])
+    per_position = over_channels(difference(sr_features, hr_features), axis=3)
+    return tf.reduce_mean(per_position, axis=[1, 2])
 
 
+def _absolute(sr_features: tf.Tensor, hr_features: tf.Tensor) -> tf.Tensor:
+    return tf.abs(sr_features - hr_features)
+
+
+_DISTANCES: dict[str, Callable[..., tf.Tensor]] = {
+    "squared": tf.math.squared_difference,
+    "absolute": _absolute,
+}
 _OVER_CHANNELS: dict[str, Callable[..., tf.Tensor]] = {
     "element": tf.reduce_mean,
     "pixel": tf.reduce_sum,
 }
 
-# `vgg` alone works on features, and takes the normalization as well: losses.objective knows.
+# `vgg` alone works on features, and takes how they are compared as well: losses.objective knows.
 CONTENT: dict[str, Callable[..., tf.Tensor]] = {
     "mse": mse,
     "l1": l1,

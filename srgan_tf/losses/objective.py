@@ -94,7 +94,7 @@ class GeneratorObjective:
             errors.InputError: a loss is unknown, or no term has a weight.
         """
         self._stage = stage
-        self._normalization = vgg_config.normalization
+        self._compared = (vgg_config.normalization, vgg_config.distance)
         self._vgg_model = vgg_model
         for name, _ in stage.content:
             registry.lookup(content.CONTENT, name, "content loss")
@@ -156,7 +156,7 @@ class GeneratorObjective:
         sr_features, hr_features = (self._vgg_model(image, training=False) for image in (sr, hr))
         distances = [
             weight
-            * loss(sr_features[layer], tf.stop_gradient(hr_features[layer]), self._normalization)
+            * loss(sr_features[layer], tf.stop_gradient(hr_features[layer]), *self._compared)
             for layer, weight in self._stage.vgg_layer
             if weight
         ]
