@@ -1,9 +1,11 @@
 """Exports a trained generator as a SavedModel.
 
 Usage: srgan-export --run_dir=DIR
+       srgan-export --interpolate=RUN_A,RUN_B,0.8 --output=DIR
 
 Writes RUN_DIR/saved_model/<step>/, which takes uint8 pictures of any size and number and gives
 uint8 pictures. TensorFlow Serving can watch RUN_DIR/saved_model; srgan-upscale reads it too.
+--interpolate exports a generator between two: (1 - alpha) A + alpha B of every weight.
 """
 
 import pathlib
@@ -28,6 +30,13 @@ _WEIGHTS = flags.DEFINE_enum(
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder in which <step>/ is made (default: RUN_DIR/saved_model)."
 )
+_INTERPOLATE = flags.DEFINE_string(
+    "interpolate",
+    None,
+    "RUN_A,RUN_B,alpha: the generator (1 - alpha) A + alpha B. Either is RUN_DIR, "
+    "RUN_DIR:CHECKPOINT or a pretrained model (srresnet, srgan); both must be the same generator "
+    "for the same scale. Needs --output; <step> is B's (A's if B is pretrained).",
+)
 _OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace an export of the same step.")
 
 
@@ -35,6 +44,9 @@ def main(argv: list[str]) -> None:
     """Exports and names the folder."""
     if len(argv) > 1:
         raise errors.InputError(f"Unexpected arguments: {' '.join(argv[1:])}; use --flag=value.")
+    if _INTERPOLATE.value:
+        cli.emit(f"Exported to {_interpolate()}")
+        return
     if not _RUN_DIR.value:
         raise errors.InputError("--run_dir is needed; see --help.")
     cli.import_tensorflow()
@@ -48,6 +60,25 @@ def main(argv: list[str]) -> None:
         overwrite=_OVERWRITE.value,
     )
     cli.emit(f"Exported to {target}")
+
+
+def _interpolate() -> str:
+    if _RUN_DIR.value or _CHECKPOINT.value != "last":
+        raise errors.InputError(
+            "--interpolate names its runs itself, checkpoints as RUN_DIR:CHECKPOINT: leave out "
+            "--run_dir and --checkpoint."
+        )
+    if not _OUTPUT.value:
+        raise errors.InputError("--interpolate needs --output=DIR for the SavedModel.")
+    cli.import_tensorflow()
+    from srgan_tf.serving import interpolation
+
+    return interpolation.export(
+        _INTERPOLATE.value,
+        output=files.expand(_OUTPUT.value),
+        weights=_WEIGHTS.value,
+        overwrite=_OVERWRITE.value,
+    )
 
 
 def run() -> None:

@@ -70,24 +70,50 @@ def export(
         errors.InputError: no such run or checkpoint, the export exists, the weights are not finite.
     """
     generator, config, step = run_folder.load_generator(run_dir, checkpoint, weights)
-    target = os.path.join(output or os.path.join(run_dir, FOLDER), str(step))
-    if tf.io.gfile.exists(target) and not overwrite:
-        raise errors.InputError(f"{target} exists; give --overwrite to replace it.")
-    _check_finite(generator, f"{run_dir}, step {step}")
-    scale = config.data.scale
     # What `auto` stands for, so that a reader need not look it up.
     config = dataclasses.replace(config, generator=generators.resolve(config.generator))
+    return publish(
+        generator,
+        os.path.join(output or os.path.join(run_dir, FOLDER), str(step)),
+        source=f"{run_dir}, step {step}",
+        scale=config.data.scale,
+        overwrite=overwrite,
+        facts={
+            "step": step,
+            "checkpoint": checkpoint,
+            "weights": run_folder.choose_weights(config, weights),
+            "recipe": config.recipe,
+            "config": config_lib.to_dict(config),
+        },
+    )
+
+
+def publish(
+    generator: tf.keras.Model,
+    target: str,
+    *,
+    source: str,
+    scale: int,
+    overwrite: bool,
+    facts: dict[str, Any],
+) -> str:
+    """Writes `generator` to the folder `target` with `facts` as provenance; returns `target`.
+
+    `source` says in an error where the generator comes from.
+
+    Raises:
+        errors.InputError: `target` exists and `overwrite` is not given, or a weight is not finite.
+    """
+    if tf.io.gfile.exists(target) and not overwrite:
+        raise errors.InputError(f"{target} exists; give --overwrite to replace it.")
+    _check_finite(generator, source)
     provenance = {
         "package_version": srgan_tf.__version__,
         "tensorflow_version": tf.__version__,
         "scale": scale,
         "receptive_radius": receptive.radius(generator, scale),
         "alignment": receptive.alignment(generator),
-        "step": step,
-        "checkpoint": checkpoint,
-        "weights": run_folder.choose_weights(config, weights),
-        "recipe": config.recipe,
-        "config": config_lib.to_dict(config),
+        **facts,
     }
     write(generator, target, provenance)
     return target
@@ -177,7 +203,7 @@ def _check_finite(generator: tf.keras.Model, where: str) -> None:
         if not np.all(np.isfinite(np.asarray(weight))):
             raise errors.InputError(
                 f"{where}: the weight {weight.name} is not finite (NaN or infinite); "
-                "choose an earlier checkpoint with --checkpoint=STEP."
+                "choose an earlier checkpoint."
             )
 
 

@@ -162,6 +162,7 @@ class Upscaler:
                 "step": provenance.get("step"),
                 "recipe": provenance.get("recipe"),
                 "generator": provenance.get("config", {}).get("generator", {}).get("name"),
+                **{name: provenance[name] for name in ("interpolation",) if name in provenance},
             },
         )
 
