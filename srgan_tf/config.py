@@ -340,8 +340,8 @@ class VggConfig:
     )
     normalization: str = _field(
         "element",
-        "element: distance averaged over positions and channels; pixel: summed over the channels, as "
-        "equation 5 is written (128 or 512 times larger).",
+        "element: distance averaged over positions and channels; pixel: summed over the "
+        "channels, as equation 5 is written (128 or 512 times larger).",
     )
     distance: str = _field(
         "squared", "Distance of two features: squared (equation 5) or absolute (ESRGAN's code)."

@@ -93,10 +93,10 @@ def test_out_of_range_names_the_field(cls, values, word):
 
 
 def test_older_config_with_one_plain_vgg_layer_is_read():
-    made = recipes.seed()
+    made = recipes.paper_vgg22()
     older = config.to_dict(made)
-    older["stages"]["pretrain"]["vgg_layer"] = "block2_conv2"
-    older["stages"]["gan"]["vgg_layer"] = "block5_conv3"
+    older["stages"]["pretrain"]["vgg_layer"] = "block5_conv4"
+    older["stages"]["gan"]["vgg_layer"] = "block2_conv2"
     for field in ("schedule", "warmup_steps"):
         del older["stages"]["gan"][field]
     read = config.from_dict(config.TrainConfig, json.loads(json.dumps(older)))
@@ -225,5 +225,5 @@ def test_bad_list_is_one_line():
 
 
 def test_lookup_lists_choices_and_a_near_miss():
-    with pytest.raises(errors.InputError, match=r"did you mean 'paper'.*\['paper', 'quick'"):
+    with pytest.raises(errors.InputError, match=r"did you mean 'paper'.*\['esrgan', 'lite'"):
         registry.lookup(recipes.RECIPES, "papper", "recipe")

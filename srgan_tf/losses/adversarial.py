@@ -68,7 +68,7 @@ def lsgan_generator(real: tf.Tensor | None, fake: tf.Tensor) -> tf.Tensor:
 def lsgan_discriminator(
     real: tf.Tensor, fake: tf.Tensor, real_labels: tf.Tensor, fake_labels: tf.Tensor
 ) -> tf.Tensor:
-    """(D(hr) - real label)^2 / 2 + (D(G(lr)) - fake label)^2 / 2 per image, same equation."""
+    """Half the squared distances from the labels, per image (Mao et al. 2017, equation 9)."""
     return _half_square(real, real_labels) + _half_square(fake, fake_labels)
 
 
@@ -86,7 +86,7 @@ def hinge_generator(real: tf.Tensor | None, fake: tf.Tensor) -> tf.Tensor:
 def hinge_discriminator(
     real: tf.Tensor, fake: tf.Tensor, real_labels: tf.Tensor, fake_labels: tf.Tensor
 ) -> tf.Tensor:
-    """max(0, 1 - D(hr)) + max(0, 1 + D(G(lr))) per image (the same, equation 16); no labels."""
+    """max(0, 1 - D(hr)) + max(0, 1 + D(G(lr))) (Miyato et al. 2018, equation 16); no labels."""
     del real_labels, fake_labels
     return _mean_over_positions(tf.nn.relu(1.0 - real) + tf.nn.relu(1.0 + fake))
 

@@ -155,8 +155,7 @@ class GeneratorObjective:
             return loss(sr, hr)
         sr_features, hr_features = (self._vgg_model(image, training=False) for image in (sr, hr))
         distances = [
-            weight
-            * loss(sr_features[layer], tf.stop_gradient(hr_features[layer]), *self._compared)
+            weight * loss(sr_features[layer], tf.stop_gradient(hr_features[layer]), *self._compared)
             for layer, weight in self._stage.vgg_layer
             if weight
         ]
