@@ -3,10 +3,14 @@
 Runs the stages of a recipe (generator pre-training, discriminator pre-training, GAN training) in
 one run folder. Ctrl-C saves and stops; the same command continues. Every figure of the recipe has
 a flag below; one that is not given is the recipe's. config.json in the run folder records what ran.
+
+srgan-train --list                prints all recipes, networks, losses, degradations, optimizers
+srgan-train --recipe=NAME --show  prints all figures of a run as flags (for --flagfile=FILE, too)
 """
 
 import pathlib
 import sys
+import types
 
 from absl import flags
 
@@ -22,6 +26,12 @@ _RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run; made, or con
 _DEVICES = flags.DEFINE_list(
     "devices", [], "Devices to train on, for example gpu:0,gpu:1 (default: all GPUs, or the CPU)."
 )
+_LIST = flags.DEFINE_boolean(
+    "list", False, "Print what there is to choose from, with a line each, and exit."
+)
+_SHOW = flags.DEFINE_boolean(
+    "show", False, "Print all figures of the run as flags and exit; needs no --data."
+)
 flag_utils.define_flags()
 
 
@@ -29,13 +39,20 @@ def main(argv: list[str]) -> int:
     """Builds the config from recipe and flags, and trains."""
     if len(argv) > 1:
         raise errors.InputError(f"Unexpected arguments: {' '.join(argv[1:])}; use --flag=value.")
-    for flag in (_DATA, _RUN_DIR):
-        if not flag.value:
-            raise errors.InputError(f"--{flag.name} is needed; see --help.")
+    if _LIST.value:
+        cli.emit(_listing().tables())
+        return 0
+    if not _SHOW.value:
+        for flag in (_DATA, _RUN_DIR):
+            if not flag.value:
+                raise errors.InputError(f"--{flag.name} is needed; see --help.")
     recipe = registry.lookup(recipes.RECIPES, _RECIPE.value, "recipe")
     config = flag_utils.apply_flags(recipe())
     if config.init_from and flags.FLAGS.pretrain_steps is None:
         config = config.without_pretraining()
+    if _SHOW.value:
+        cli.emit(_listing().figures(config))
+        return 0
     cli.import_tensorflow()
     from srgan_tf.training import loop
 
@@ -45,6 +62,13 @@ def main(argv: list[str]) -> int:
         run_dir=files.expand(_RUN_DIR.value),
         devices=tuple(_DEVICES.value),
     )
+
+
+def _listing() -> types.ModuleType:
+    cli.import_tensorflow()
+    from srgan_tf import listing
+
+    return listing
 
 
 def run() -> None:

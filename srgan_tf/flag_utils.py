@@ -63,6 +63,30 @@ def apply_flags(base: T, values: flags.FlagValues = flags.FLAGS) -> T:
     return config_lib.from_dict(type(base), made, "flags")
 
 
+def as_flags(config: Any) -> list[tuple[tuple[str, ...], str]]:
+    """Returns (path of the field, `--flag=value`) of every field of `config`, in order.
+
+    absl parses each back to the field's value, on the command line or from a `--flagfile`.
+    """
+    made = []
+    for path, _, _ in _leaves(type(config)):
+        value = config
+        for part in path:
+            value = getattr(value, part)
+        made.append((path, f"--{flag_name(path)}={_text(value)}"))
+    return made
+
+
+def _text(value: Any) -> str:
+    """Returns what a flag's parser reads as `value`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        named = value and isinstance(value[0], tuple)
+        return ",".join(f"{one[0]}:{one[1]}" if named else str(one) for one in value)
+    return str(value)
+
+
 def _leaves(
     cls: type, prefix: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], dataclasses.Field, Any]]:

@@ -46,6 +46,7 @@ LEVELS = {
     "srgan_tf.details": 2,
     "srgan_tf.explain": 2,
     "srgan_tf.serving": 2,
+    "srgan_tf.listing": 2,
     "data_prep": 3,
     "scripts": 3,
 }

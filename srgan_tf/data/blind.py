@@ -18,7 +18,7 @@ _MODES = ("area", "bilinear", "bicubic")
 
 
 def blind(hr: tf.Tensor, *, config: DataConfig, seed: tf.Tensor) -> tf.Tensor:
-    """Degrades `[H, W, 3]` in [0, 1] to `[H/scale, W/scale, 3]`; see the module's docstring.
+    """Real-ESRGAN's: blur, resize, noise and JPEG, twice, then a sinc filter, all at random.
 
     Args:
         hr: float32; sides are multiples of the scale.

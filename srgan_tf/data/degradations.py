@@ -35,7 +35,7 @@ class Degradation(NamedTuple):
 
 
 def bicubic(hr: tf.Tensor, *, config: DataConfig, seed: tf.Tensor) -> tf.Tensor:
-    """Shrinks `[H, W, 3]` to `[H/scale, W/scale, 3]` by antialiased bicubic interpolation.
+    """Antialiased bicubic interpolation, as in the papers.
 
     This is MATLAB's imresize (Keys' kernel, a = -0.5) except for a rim of 2 LR pixels, where
     TensorFlow renormalises the kernel instead of repeating the border. Overshoots [0, 1] by about
@@ -49,7 +49,7 @@ def bicubic(hr: tf.Tensor, *, config: DataConfig, seed: tf.Tensor) -> tf.Tensor:
 
 
 def gaussian_bicubic(hr: tf.Tensor, *, config: DataConfig, seed: tf.Tensor) -> tf.Tensor:
-    """Blurs by a Gaussian of `config.gaussian_sigma` HR pixels, then shrinks as `bicubic` does.
+    """A Gaussian blur of `gaussian_sigma` HR pixels, then bicubic.
 
     As the Keras 1 project before this one did (sigma 1 at scale 4), but for two of its faults: it
     blurred across the colour channels too, and stretched each LR image's contrast.
@@ -58,7 +58,7 @@ def gaussian_bicubic(hr: tf.Tensor, *, config: DataConfig, seed: tf.Tensor) -> t
 
 
 def jpeg(hr: tf.Tensor, *, config: DataConfig, seed: tf.Tensor) -> tf.Tensor:
-    """Shrinks as `bicubic` does, then compresses at a quality from `config.jpeg_quality`."""
+    """Bicubic, then JPEG at a quality from the range `jpeg_quality`."""
     choice, place = draws.seeds(seed, 2)
     quality = draws.between(draws.uniforms(choice, 1)[0], config.jpeg_quality)
     return compression.jpeg(bicubic(hr, config=config, seed=seed), quality, place)

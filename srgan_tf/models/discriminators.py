@@ -16,13 +16,33 @@ from srgan_tf import config as config_lib
 from srgan_tf import errors, registry
 from srgan_tf.models import layers, resampling, spectral
 
-# Layer after each inner convolution, given that one's name. Spectral normalization is in the
-# convolutions and dense layers themselves.
-NORMS: dict[str, Callable[[str], tf.keras.layers.Layer] | None] = {
-    "batch": lambda name: layers.batch_norm(f"{name}_bn"),
-    "instance": lambda name: layers.InstanceNorm(name=f"{name}_in"),
-    "spectral": None,
-    "none": None,
+
+def _batch(name: str) -> tf.keras.layers.Layer:
+    """Batch normalization by the statistics of all replicas (synchronized)."""
+    return layers.batch_norm(f"{name}_bn")
+
+
+def _instance(name: str) -> tf.keras.layers.Layer:
+    """Instance normalization: each image by its own statistics."""
+    return layers.InstanceNorm(name=f"{name}_in")
+
+
+def _spectral(name: str) -> None:
+    """Spectral normalization of kernels: in the convolutions and dense layers themselves."""
+    del name
+
+
+def _none(name: str) -> None:
+    """No normalization."""
+    del name
+
+
+# Makes the layer after each inner convolution, given that one's name; None is no layer.
+NORMS: dict[str, Callable[[str], tf.keras.layers.Layer | None]] = {
+    "batch": _batch,
+    "instance": _instance,
+    "spectral": _spectral,
+    "none": _none,
 }
 
 # (multiple of the first convolution's filters, stride) of each convolution; paper, figure 4.
@@ -202,8 +222,9 @@ def _conv(
 
 
 def _activate(features: tf.Tensor, name: str, slope: float, norm: str) -> tf.Tensor:
-    if NORMS[norm]:
-        features = NORMS[norm](name)(features)
+    normalize = NORMS[norm](name)
+    if normalize is not None:
+        features = normalize(features)
     return layers.leaky_relu(slope, f"{name}_lrelu")(features)
 
 

@@ -18,6 +18,7 @@ def _moments(config: OptimizerConfig) -> dict[str, float]:
 
 
 def _adam(learning_rate: Any, config: OptimizerConfig) -> tf.keras.optimizers.Optimizer:
+    """Adam, Kingma & Ba 2015 (arXiv 1412.6980); no weight decay."""
     if config.weight_decay:
         raise errors.InputError(
             f"adam has no weight decay ({config.weight_decay}): take --optimizer=adamw, or leave "
@@ -27,20 +28,24 @@ def _adam(learning_rate: Any, config: OptimizerConfig) -> tf.keras.optimizers.Op
 
 
 def _adamw(learning_rate: Any, config: OptimizerConfig) -> tf.keras.optimizers.Optimizer:
+    """Adam with decoupled weight decay, Loshchilov & Hutter 2019 (arXiv 1711.05101)."""
     return tf.keras.optimizers.AdamW(
         learning_rate, weight_decay=config.weight_decay, **_moments(config)
     )
 
 
 def _radam(learning_rate: Any, config: OptimizerConfig) -> Any:
+    """Rectified Adam, Liu et al. 2020 (arXiv 1908.03265)."""
     return _of_addons("RectifiedAdam", learning_rate, config)
 
 
 def _lamb(learning_rate: Any, config: OptimizerConfig) -> Any:
+    """LAMB, for large batches, You et al. 2020 (arXiv 1904.00962)."""
     return _of_addons("LAMB", learning_rate, config)
 
 
 def _lookahead(learning_rate: Any, config: OptimizerConfig) -> Any:
+    """Lookahead, Zhang et al. 2019 (arXiv 1907.08610): every 6 updates half the way, over radam."""
     return addons.optimizer("Lookahead", _radam(learning_rate, config), instead=_WITHOUT_ADDONS)
 
 
@@ -54,9 +59,6 @@ def _of_addons(name: str, learning_rate: Any, config: OptimizerConfig) -> Any:
     )
 
 
-# adam: Kingma & Ba 2015, arXiv 1412.6980; adamw: Loshchilov & Hutter 2019, arXiv 1711.05101;
-# radam: Liu et al. 2020, arXiv 1908.03265; lamb: You et al. 2020, arXiv 1904.00962; lookahead:
-# Zhang et al. 2019, arXiv 1907.08610, every 6 updates half the way, over radam ("Ranger").
 OPTIMIZERS: dict[str, Callable[[Any, OptimizerConfig], Any]] = {
     "adam": _adam,
     "adamw": _adamw,
@@ -82,7 +84,7 @@ def _cosine_decay(stage: Any, step: tf.Tensor) -> tf.Tensor:
     return stage.learning_rate * (stage.final_fraction + (1.0 - stage.final_fraction) * share)
 
 
-_SCHEDULES: dict[str, Callable[[Any, tf.Tensor], tf.Tensor]] = {
+SCHEDULES: dict[str, Callable[[Any, tf.Tensor], tf.Tensor]] = {
     "step": _step_decay,
     "cosine": _cosine_decay,
 }
@@ -106,7 +108,7 @@ class StageRate(tf.keras.optimizers.schedules.LearningRateSchedule):
         """Returns the rate of the optimizer's update number `update` (from 0), a float32 scalar."""
         stage = self._stage
         step = tf.cast(tf.convert_to_tensor(update), tf.int64) // self._updates_per_step
-        rate = registry.lookup(_SCHEDULES, stage.schedule, "schedule")(stage, step)
+        rate = registry.lookup(SCHEDULES, stage.schedule, "schedule")(stage, step)
         if stage.warmup_steps:
             # The first update is not lost on a rate of 0, the last of the warm-up has all of it.
             rate *= tf.minimum(tf.cast(step + 1, tf.float32) / stage.warmup_steps, 1.0)
