@@ -1,5 +1,9 @@
 """recipes.py and the tables behind it: every entry is built and trained for a step by its flag."""
 
+import subprocess
+import sys
+
+import fixtures
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -202,3 +206,17 @@ def test_show_leaves_out_what_the_run_never_looks_at_and_says_what_auto_is():
     assert "--discriminator_norm=none" in text  # Not the recipe's.
     assert "--generator_upsampling=auto\n# auto is subpixel" in text
     assert "--blind_noise_sigma=1.0,30.0" in listing.figures(recipes.real_esrgan())
+
+
+def test_show_needs_no_data_and_prints_nothing_else(tmp_path):
+    command = [sys.executable, str(fixtures.ROOT / "scripts" / "train.py"), "--show"]
+    arguments = ["--recipe=paper", "--init_from=srresnet", "--scale=2"]
+    result = subprocess.run(
+        [*command, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    lines = result.stdout.splitlines()
+    assert all(line.startswith(("--", "#")) or not line for line in lines)
+    # As the run would be: weights are given, so there is no pre-training.
+    assert {"--scale=2", "--pretrain_steps=0", "--gan_steps=200000"} <= set(lines)
+    assert not list(tmp_path.iterdir())
