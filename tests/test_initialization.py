@@ -15,7 +15,6 @@ from srgan_tf import errors, run_folder
 from srgan_tf.models import discriminators, generators, pretrained
 from srgan_tf.training import initialization, loop
 
-
 _ADVERSARIAL = ("discriminator", "gan")
 
 
