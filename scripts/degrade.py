@@ -14,7 +14,7 @@ from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors, files, flag_utils
+from srgan_tf import cli, errors, files, flag_utils, photos
 from srgan_tf.config import DataConfig
 
 _INPUT = flags.DEFINE_multi_string(
@@ -48,10 +48,14 @@ def main(argv: list[str]) -> None:
     from srgan_tf.data import contact_sheet
 
     paths = contact_sheet.find(inputs)
+    output = files.expand(_OUTPUT.value)
+    if any(files.lies_in(path, output) for path in paths):
+        raise errors.InputError(f"--output={output} is one of the photos: name another file.")
+    files.require_writable(output, "output")
+    photos.require_format(output)
     picture = contact_sheet.sheet(
         paths, config, rows=_PHOTOS.value, samples=_SAMPLES.value, seed=_SEED.value
     )
-    output = files.expand(_OUTPUT.value)
     contact_sheet.write(output, picture)
     cli.emit(f"Contact sheet: {output}")
     if _SAVE_LR.value:

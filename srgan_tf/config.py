@@ -433,7 +433,7 @@ class _Schedule:
         )
         _require(
             self.schedule == "step" or not self.decay_at,
-            "decay_at is for the step schedule",
+            "decay_at is for the step schedule (empty it: --pretrain_decay_at= or --gan_decay_at=)",
             schedule=self.schedule,
             decay_at=self.decay_at,
         )
@@ -578,6 +578,16 @@ class StagesConfig:
     pretrain: PretrainStage = PretrainStage()
     discriminator: DiscriminatorStage = DiscriminatorStage()
     gan: GanStage = GanStage()
+
+    def __post_init__(self) -> None:
+        one, other = self.discriminator, self.gan
+        _require(
+            one.adversarial == other.adversarial or not (one.steps and other.steps),
+            "the discriminator must learn the game that it will play: set "
+            "--discriminator_adversarial and --gan_adversarial alike",
+            discriminator_adversarial=one.adversarial,
+            gan_adversarial=other.adversarial,
+        )
 
     def active(self) -> list[tuple[str, _Schedule]]:
         """Returns (name, stage) of the stages that have steps, in order."""

@@ -151,11 +151,7 @@ def save(
     Raises:
         errors.InputError: the extension names no format that can be written.
     """
-    extension = os.path.splitext(path)[1].lower()
-    kind = _SAVED_AS.get(extension)
-    if kind is None:
-        choices = ", ".join(_SAVED_AS)
-        raise errors.InputError(f"cannot write {path}: choose one of the extensions {choices}")
+    kind = require_format(path)
     if alpha is not None and kind in ("JPEG", "BMP"):
         rgb, alpha = flatten(rgb, alpha), None
     picture = Image.fromarray(rgb)
@@ -169,6 +165,19 @@ def save(
     encoded = io.BytesIO()
     picture.save(encoded, kind, **options.get(kind, {}))
     files.write_atomically(path, [encoded.getbuffer()])
+
+
+def require_format(path: str) -> str:
+    """Returns Pillow's name of the format that `path` asks for by its extension.
+
+    Raises:
+        errors.InputError: it is none that `save` can write.
+    """
+    kind = _SAVED_AS.get(os.path.splitext(path)[1].lower())
+    if kind is None:
+        choices = ", ".join(_SAVED_AS)
+        raise errors.InputError(f"cannot write {path}: choose one of the extensions {choices}")
+    return kind
 
 
 @contextlib.contextmanager

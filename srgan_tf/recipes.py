@@ -133,13 +133,18 @@ def seed_subpixel() -> TrainConfig:
     return dataclasses.replace(base, recipe="seed_subpixel", generator=generator)
 
 
+# Real-ESRGAN's VGG takes inputs divided by ImageNet's standard deviation, 0.226 of the range.
+_DEVIATION_IN_GREY_LEVELS = 57.6
+
+
 def esrgan() -> TrainConfig:
     """ESRGAN of Wang et al. 2018 (arXiv 1809.00219, section 4.1).
 
     RRDB generator of 23 blocks; L1 alone for 10^6 updates at 2e-4, halved every 2 x 10^5; then
     4 x 10^5 updates at 1e-4, halved at 50k, 100k, 200k and 300k, on VGG19 conv5_4 before the
     activation + 5e-3 times the relativistic average loss + 1e-2 L1; crops of 128, batches of 16.
-    Their code (not the paper) gives: the absolute feature distance, features not scaled.
+    Their code (not the paper) gives the absolute feature distance. Features are divided by 57.6:
+    their VGG takes inputs divided by ImageNet's deviation, keras.applications' takes grey levels.
     Differs: the discriminator is SRGAN's (theirs has two convolutions more, 4x4 where it strides,
     and 100 dense units); L1 is on [-1, 1], twice theirs, and the generator's adversarial sum is
     not halved as in their code: both count twice as much beside the VGG term as there. Its features
@@ -150,7 +155,9 @@ def esrgan() -> TrainConfig:
         data=DataConfig(crop_size=128, batch_size=16),
         generator=GeneratorConfig(name="rrdb", filters=64, blocks=23),
         discriminator=DiscriminatorConfig(name="srgan"),
-        vgg=VggConfig(activation="before", feature_scale=1.0, distance="absolute"),
+        vgg=VggConfig(
+            activation="before", feature_scale=1 / _DEVIATION_IN_GREY_LEVELS, distance="absolute"
+        ),
         stages=StagesConfig(
             pretrain=PretrainStage(
                 steps=1_000_000,
@@ -171,10 +178,6 @@ def esrgan() -> TrainConfig:
         ),
         run=_LONG_RUN,
     )
-
-
-# Real-ESRGAN's VGG takes inputs divided by ImageNet's standard deviation, 0.226 of the range.
-_DEVIATION_IN_GREY_LEVELS = 57.6
 
 
 def real_esrgan() -> TrainConfig:

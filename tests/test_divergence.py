@@ -81,6 +81,7 @@ def test_the_optimizer_takes_the_smaller_rate(data, tmp_path, exploding):
     run_dir = tmp_path / "run"
     exploding[:] = [3]
     assert test_training.train(rolling(stages(), rollback_factor=1e-6), data, run_dir) == 0
+    assert (run_dir / "checkpoints" / "best-pretrain").exists()
     early, late = (test_training.weights(run_dir, step) for step in (2, 6))
     kernels = [name for name in early if "kernel" in name and name.startswith("generator/")]
     assert kernels
@@ -90,7 +91,7 @@ def test_the_optimizer_takes_the_smaller_rate(data, tmp_path, exploding):
 
 def test_without_a_way_back_the_run_stops(data, tmp_path, exploding):
     exploding[:] = [1]
-    with pytest.raises(errors.RunError, match="not finite at step 1"):
+    with pytest.raises(errors.RunError, match="no checkpoint yet"):
         test_training.train(rolling(stages()), data, tmp_path / "first")
     exploding[:] = [3, 3]
     with pytest.raises(errors.RunError, match="not finite at step 3"):
@@ -98,6 +99,16 @@ def test_without_a_way_back_the_run_stops(data, tmp_path, exploding):
     record = json.loads((tmp_path / "often" / "config.json").read_text())
     assert len(record["rollbacks"]) == 1
     assert checkpoints.latest_step(str(tmp_path / "often")) == 2
+    # Started again, the run goes on at the smaller rate, and its rollbacks are still counted.
+    exploding[:] = [4]
+    again = rolling(stages(), max_rollbacks=1)
+    with pytest.raises(errors.RunError, match="step 4, after 1 rollbacks"):
+        test_training.train(again, data, tmp_path / "often")
+    rates = [
+        float(row["learning_rate"]) / 0.05
+        for row in reporting.read_metrics(str(tmp_path / "often"))
+    ]
+    assert rates == pytest.approx([1, 1, 0.5])
 
 
 def test_stop_is_the_default(data, tmp_path, exploding):

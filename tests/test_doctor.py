@@ -1,8 +1,12 @@
 """training/doctor.py: complaints about planted ailments, each once, and none about health."""
 
+import fixtures
+import numpy as np
 import pytest
+import tensorflow as tf
 
-from srgan_tf.training import doctor
+from srgan_tf.data import pipeline
+from srgan_tf.training import doctor, validation
 
 HEALTHY = {"contrast": 0.9, "checkerboard": 1.2, "colour_drift_r": 1.0, "colour_drift_g": -0.5}
 HEALTHY["colour_drift_b"] = 2.0
@@ -17,9 +21,33 @@ def test_a_healthy_run_hears_nothing():
     for step in range(10, 3000, 10):
         right = 1.0 if step % 100 else 0.75  # Not right about all, once in a while.
         one.observe(step, _scalars(right, 1.0))
-        one.observe(step, {"generator_loss": 1.0})  # A stage without a discriminator.
         one.observe_validation(step, HEALTHY)
     assert not one.findings
+
+
+@pytest.mark.parametrize(
+    "scalars",
+    [
+        {"generator_loss": 1.0},
+        {"discriminator_loss": 0.1, "real_accuracy": 1.0, "fake_accuracy": 1.0},
+    ],
+)
+def test_stages_of_one_network_have_no_balance(scalars):
+    one = doctor.Doctor()
+    for step in range(10, 3000, 10):
+        one.observe(step, scalars)
+    assert not one.findings
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (10, 20, 250), (255, 255, 255)])
+def test_a_constant_picture_has_no_contrast(colour):
+    hr = fixtures.photo_like(64, 64)[None]
+    pair = pipeline.Pair(hr[:, ::4, ::4] / np.float32(255), hr / np.float32(127.5) - 1)
+    one = validation.Validator.__new__(validation.Validator)
+    one._scale = 4
+    flat = np.broadcast_to(np.float32(colour) / 255, hr.shape)
+    assert one._score(tf.constant(flat), pair)["contrast"] < 0.01
+    assert one._score(tf.constant(hr / np.float32(255)), pair)["contrast"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

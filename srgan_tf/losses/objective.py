@@ -38,8 +38,10 @@ def adversarial_pair(
         default = getattr(config_lib.GanStage, name)
         if not pair.has_labels and getattr(stage, name) != default:
             raise errors.InputError(
-                f"The adversarial pair {stage.adversarial!r} has no labels: leave {name} at "
-                f"{default}, not {getattr(stage, name)}, or choose another pair."
+                f"The adversarial pair {stage.adversarial!r} has no labels, but {name} is "
+                f"{getattr(stage, name)}, not {default}: choose another pair, or give "
+                "--gan_real_labels=1,1 --gan_fake_labels=0,0 --gan_flip_labels=0 (and the same for "
+                "--discriminator_...)."
             )
     return pair
 

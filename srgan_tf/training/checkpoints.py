@@ -104,6 +104,14 @@ class Checkpoints:
         self._best.save(checkpoint_number=step)
         return True
 
+    def forget_best_after(self, step: int) -> None:
+        """Removes the stage's best checkpoint if it is of a later step, which a rollback undid."""
+        folder, best = self._best.directory, self._best.latest_checkpoint
+        if best and int(best.rpartition("-")[2]) > step:
+            tf.io.gfile.rmtree(folder)
+            self._best = tf.train.CheckpointManager(self._best.checkpoint, folder, max_to_keep=1)
+            self._state.best.assign(-1.0)
+
     def _require_finite(self, step: int) -> None:
         for network in (*self._state.generators().values(), self._state.discriminator):
             for variable in network.variables if network else ():

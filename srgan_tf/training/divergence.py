@@ -18,34 +18,52 @@ class Diverged(errors.RunError):
         """Args: the first step that shows it, what is not finite, the last good checkpoint."""
         super().__init__(
             f"Training diverged: {what} is not finite at step {step}. The last good checkpoint is "
-            f"{last}; lower the learning rate (--pretrain_learning_rate, --gan_learning_rate) and "
-            "start with a new --run_dir, or let the run do it (--on_divergence=rollback)."
+            f"{last}; lower the learning rate (--pretrain_learning_rate, --gan_learning_rate) in a "
+            "new --run_dir, or continue with --on_divergence=rollback, which does it."
         )
-        self.step = step
+        self.step, self.what = step, what
 
 
 class Rollbacks:
-    """Decides about a run's rollbacks and writes them down."""
+    """Decides about a run's rollbacks and writes them down; knows those of earlier starts."""
 
     def __init__(self, run_dir: str, config: RunConfig):
-        """Args: the run folder, and what the config says of divergence."""
+        """Args: the run folder, with its config.json, and what the config says of divergence."""
         self._run_dir, self._config = run_dir, config
-        self._left = config.max_rollbacks
+        _, record = run_folder.read_config(run_dir)
+        self._entries = record.get("rollbacks", [])
+
+    def scale_after(self, step: int) -> float | None:
+        """Returns the learning rate's scale if the run's last rollback led to `step`."""
+        if not self._entries or self._entries[-1]["back_to"] != step:
+            return None
+        return self._entries[-1]["learning_rate_scale"]
 
     def roll_back(self, error: Diverged, to_step: int, learning_rate_scale: float) -> float:
-        """Returns the new scale of the learning rate, or raises `error` again.
+        """Returns the new scale of the learning rate, or raises.
 
         Args:
             error: what happened.
             to_step: step of the newest checkpoint; 0 if there is none to go back to.
             learning_rate_scale: what the learning rate was multiplied by so far.
+
+        Raises:
+            Diverged: rollbacks are not asked for.
+            errors.RunError: there is no way back, or there were too many.
         """
-        if self._config.on_divergence != "rollback" or not to_step:
+        if self._config.on_divergence != "rollback":
             raise error
-        if not self._left:
-            logging.error("Went back %d times, in vain.", self._config.max_rollbacks)
-            raise error
-        self._left -= 1
+        found = f"Training diverged: {error.what} is not finite at step {error.step}"
+        if not to_step:
+            raise errors.RunError(
+                f"{found}, and there is no checkpoint yet to go back to: lower the learning rate "
+                "(--pretrain_learning_rate), or save earlier (--checkpoint_every)."
+            ) from error
+        if len(self._entries) >= self._config.max_rollbacks:
+            raise errors.RunError(
+                f"{found}, after {len(self._entries)} rollbacks: look at metrics.csv for where it "
+                "began; lower the learning rate in a new --run_dir, or raise --max_rollbacks."
+            ) from error
         scale = learning_rate_scale * self._config.rollback_factor
         logging.warning(
             "Diverged at step %d: back to step %d with %g times the learning rate.",
@@ -55,4 +73,5 @@ class Rollbacks:
         )
         entry = {"diverged_at": error.step, "back_to": to_step, "learning_rate_scale": scale}
         run_folder.add_to_record(self._run_dir, "rollbacks", entry)
+        self._entries = [*self._entries, entry]
         return scale

@@ -20,8 +20,9 @@ _PATIENCE_VALIDATIONS = 2
 _CONTRAST = 0.1
 # Grey levels of 255; the published SRGAN weights drift by 4 to 5.
 _DRIFT = 6.0
-# Multiples of HR's energy at the upsampling frequencies; a grid of 3 grey levels gives about 3.
-_CHECKERBOARD = 4.0
+# See diagnostics.checkerboard: no grid is up to about 2, one of a grey level about 5;
+# deconvolution gave 16 to 22 (docs/EXPERIMENTS.md).
+_CHECKERBOARD = 6.0
 _RISE = 2.0
 
 _STRONG = (
@@ -40,7 +41,7 @@ _COLLAPSED = (
 )
 _DRIFTED = (
     "the pictures' colours have moved by {drift:.1f} of 255 grey levels ({channel}): raise the "
-    "content weight or add pixels to it (--gan_content=vgg:1,l1:0.01), or lower "
+    "content weight or add pixels to it (l1:0.01 in --gan_content), or lower "
     "--gan_adversarial_weight"
 )
 _CHECKERED = (
@@ -67,7 +68,8 @@ class Doctor:
 
     def observe(self, step: int, scalars: dict[str, float]) -> None:
         """Looks at the scalars of a logged step."""
-        if "real_accuracy" not in scalars:
+        # In a stage of the discriminator alone it is meant to be right.
+        if not {"generator_loss", "real_accuracy"} <= scalars.keys():
             return
         right = {"real": scalars["real_accuracy"], "fake": scalars["fake_accuracy"]}
         self._lasting("strong", step, min(right.values()) >= _ALWAYS_RIGHT, _STRONG)
@@ -119,4 +121,4 @@ class Doctor:
         if name not in self._said:
             self._said.add(name)
             self.findings.append((step, text))
-            logging.warning("Step %d: %s.", step, text)
+            logging.warning("Step %d: %s (in a new --run_dir).", step, text)

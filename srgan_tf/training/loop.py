@@ -98,7 +98,8 @@ class _Run:
         self._summaries = reporting.Summaries(run_dir)
         self._doctor = doctor.Doctor()
         self._rollbacks = divergence.Rollbacks(run_dir, config.run)
-        self._rate_scale: float | None = None  # Since a rollback.
+        # Not None after a rollback: the checkpoint that it led to has the scale from before.
+        self._rate_scale = self._rollbacks.scale_after(self._start)
 
     def run(self, stop: stopping.StopRequest) -> int:
         devices = [name.split("device:")[-1] for name in self._strategy.extended.worker_devices]
@@ -154,8 +155,9 @@ class _Run:
             )
             if span.first < self._start:
                 checkpoints.restore()
-            if self._rate_scale is not None:  # The checkpoint is older than the rollback.
+            if self._rate_scale is not None:
                 self._state.learning_rate_scale.assign(self._rate_scale)
+                checkpoints.forget_best_after(self._start)
         step = int(self._state.step.numpy())
         if step == span.last:
             return

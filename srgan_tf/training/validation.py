@@ -51,7 +51,7 @@ class Validator:
         """Returns the mean over images of `SCORES`.
 
         PSNR (dB) and SSIM on luma; checkerboard and colour drift as in diagnostics.py; contrast is
-        the standard deviation of SR's values over that of HR's.
+        the standard deviation over the picture, per channel, as a share of HR's.
         """
         scores = [self._score(self._forward(pair.lr), pair) for pair in self._pairs]
         return {name: float(np.mean([score[name] for score in scores])) for name in SCORES}
@@ -77,7 +77,7 @@ class Validator:
             "psnr_y": float(metrics.psnr(*luma, border)[0]),
             "ssim_y": float(metrics.ssim(*luma, border)[0]),
             "checkerboard": diagnostics.checkerboard(sr, hr, scale=self._scale, border=border),
-            "contrast": float(sr.std() / max(hr.std(), 1.0)),
+            "contrast": float(_contrast(sr) / max(_contrast(hr), 1.0)),
             **diagnostics.colour_drift(sr, lr),
         }
 
@@ -92,6 +92,10 @@ class Validator:
         lr = pair.lr[:, top : top + size, left : left + size]
         top, left, size = (value * self._scale for value in (top, left, size))
         return lr, pair.hr[:, top : top + size, left : left + size]
+
+
+def _contrast(image: np.ndarray) -> float:
+    return float(image.std(axis=(0, 1)).mean())
 
 
 def write_png(path: str, picture: np.ndarray) -> None:
