@@ -579,16 +579,6 @@ class StagesConfig:
     discriminator: DiscriminatorStage = DiscriminatorStage()
     gan: GanStage = GanStage()
 
-    def __post_init__(self) -> None:
-        one, other = self.discriminator, self.gan
-        _require(
-            one.adversarial == other.adversarial or not (one.steps and other.steps),
-            "the discriminator must learn the game that it will play: set "
-            "--discriminator_adversarial and --gan_adversarial alike",
-            discriminator_adversarial=one.adversarial,
-            gan_adversarial=other.adversarial,
-        )
-
     def active(self) -> list[tuple[str, _Schedule]]:
         """Returns (name, stage) of the stages that have steps, in order."""
         stages = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]

@@ -127,7 +127,7 @@ def test_ramp_raises_the_adversarial_weight_alone():
 )
 def test_labels_of_a_pair_without_labels_are_refused(changes):
     stage = config.DiscriminatorStage(adversarial="hinge", **changes)
-    with pytest.raises(errors.InputError, match=f"'hinge' has no labels: leave {[*changes][0]}"):
+    with pytest.raises(errors.InputError, match=f"'hinge' has no labels, but {[*changes][0]} is"):
         objective.adversarial_pair(stage)
     objective.adversarial_pair(config.DiscriminatorStage(adversarial="hinge"))
 

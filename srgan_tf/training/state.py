@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from srgan_tf import run_folder
 from srgan_tf.config import TrainConfig
@@ -108,8 +109,17 @@ class TrainState:
                 here or cannot have what it is given.
         """
         optimizers.make(self.config.optimizer, learning_rate=0.0)
-        for _, stage in self.config.stages.active():
+        games = {}
+        for name, stage in self.config.stages.active():
             self._losses(stage)
+            if hasattr(stage, "adversarial"):
+                games[f"--{name}_adversarial={stage.adversarial}"] = stage.adversarial
+        if len(set(games.values())) > 1:
+            logging.warning(
+                "The discriminator is pre-trained for another game than it will play: %s. Their "
+                "logits mean different things; set both alike unless that is what you study.",
+                " and ".join(games),
+            )
 
     def _losses(
         self, stage: Any
