@@ -8,30 +8,26 @@ pictures of another scale or origin are never taken for it.
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from PIL import Image
 
 from srgan_tf import bicubic, errors, files, photos
+from srgan_tf.config_fields import config_field
 
 CHUNK = "srgan-prepare"  # Keyword of the text chunk.
-
-
-def _field(default: Any, text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclasses.dataclass(frozen=True)
 class LrSettings:
     """How LR pictures are made; each field is a flag of srgan-prepare."""
 
-    scale: int = _field(4, "With --make_lr: shrinks by this whole number, 2 or more.")
-    border: str = _field(
+    scale: int = config_field(4, "With --make_lr: shrinks by this whole number, 2 or more.")
+    border: str = config_field(
         "clamp",
         "With --make_lr: what lies beyond the edge: clamp (as in the published sets) or mirror "
         "(newer MATLAB).",
     )
-    suffix: str = _field(
+    suffix: str = config_field(
         "",
         "With --make_lr: put behind the stem. srgan-evaluate pairs baby.png with baby.png (no "
         "suffix) or with babyx4.png (--suffix=x4 at --scale=4, as DIV2K names them).",

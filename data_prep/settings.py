@@ -10,50 +10,51 @@ from typing import Any
 import PIL
 
 from srgan_tf import config, errors, photos
+from srgan_tf.config_fields import config_field
 
 # Crops and validation photos must divide by every scale: 24.
 MULTIPLE = math.lcm(*config.SCALES)
 ENCODINGS = ("png", "jpeg", "raw")
 
 
-def _field(default: Any, text: str, **metadata: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text, **metadata})
-
-
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """How photos become records; each field is a flag of srgan-prepare."""
 
-    name: str = _field("srgan_hr", "Name of the data set; shards are called NAME-train.tfrecord-*.")
-    crop_size: int = _field(
+    name: str = config_field(
+        "srgan_hr", "Name of the data set; shards are called NAME-train.tfrecord-*."
+    )
+    crop_size: int = config_field(
         192, f"Side of a crop in pixels; a multiple of {MULTIPLE}, so that it suits every scale."
     )
-    stride: int = _field(
+    stride: int = config_field(
         0,
         "Distance between crops in pixels; 0: the crop size. They move together, by three quarters "
         "at most, where one more then reaches the edges of the photo.",
     )
-    downscale: float = _field(
+    downscale: float = config_field(
         1.0, "Shrinks photos by this factor before cropping (Lanczos); 2 hides JPEG noise."
     )
-    min_detail: float = _field(
+    min_detail: float = config_field(
         1.0,
         "Leaves out flat crops: those whose luma differs by less than this many grey levels "
         "(of 255) from pixel to pixel on average. Photos of objects have 3 to 20, skies below 1.",
     )
-    encoding: str = _field("png", "How records hold pixels: png, jpeg (smaller), raw (fastest).")
-    jpeg_quality: int = _field(95, "Quality of --encoding=jpeg, 1 to 100.")
-    shards: int = _field(
+    encoding: str = config_field(
+        "png", "How records hold pixels: png, jpeg (smaller), raw (fastest)."
+    )
+    jpeg_quality: int = config_field(95, "Quality of --encoding=jpeg, 1 to 100.")
+    shards: int = config_field(
         0, "Training shards; 0: one per 128 MiB, at least 4. Never more than there are crops."
     )
-    seed: int = _field(1, "Seed of the order in which crops are spread over the shards.")
-    validation_percent: float = _field(
+    seed: int = config_field(1, "Seed of the order in which crops are spread over the shards.")
+    validation_percent: float = config_field(
         5.0, "Percent of the photos kept for validation, chosen by a hash of their name; 0 to 50."
     )
-    validation_size: int = _field(
+    validation_size: int = config_field(
         1024, "Validation photos are cropped around the middle to at most this many pixels a side."
     )
-    max_pixels: int = _field(
+    max_pixels: int = config_field(
         photos.DEFAULT_MAX_PIXELS, "Skips photos with more pixels (known before decoding)."
     )
 

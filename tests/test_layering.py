@@ -18,6 +18,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LEVELS = {
     "srgan_tf": 0,  # The package itself holds only its version; so do the empty __init__ files.
     "srgan_tf.config": 0,
+    "srgan_tf.config_fields": 0,
+    "srgan_tf.degradation_config": 0,
+    "srgan_tf.stage_config": 0,
     "srgan_tf.recipes": 0,
     "srgan_tf.registry": 0,
     "srgan_tf.errors": 0,
@@ -52,6 +55,9 @@ LEVELS = {
 }
 WITHOUT_TENSORFLOW = [
     "config",
+    "config_fields",
+    "degradation_config",
+    "stage_config",
     "recipes",
     "flag_utils",
     "cli",

@@ -9,8 +9,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from srgan_tf.config import MAX_KERNEL, BlindFinal, BlindPass
 from srgan_tf.data import draws
+from srgan_tf.degradation_config import MAX_KERNEL, BlindFinal, BlindPass
 
 KINDS = (
     "iso",
