@@ -6,8 +6,7 @@ import os
 import tensorflow as tf
 from absl import logging
 
-from srgan_tf import config as config_lib
-from srgan_tf import errors, run_folder
+from srgan_tf import errors
 from srgan_tf.config import TrainConfig
 from srgan_tf.data import pipeline, records
 from srgan_tf.training import checkpoints as checkpoints_lib
@@ -15,8 +14,8 @@ from srgan_tf.training import (
     curves,
     divergence,
     doctor,
-    environment,
     initialization,
+    opening,
     optimizers,
     reporting,
     state,
@@ -71,7 +70,7 @@ def train(
         train_state = state.build(config)
         initial = train_state.initialize() if begins else None
     validator = validation.Validator(validation_split, config, train_state.output_generator)
-    _open_run_folder(run_dir, config, train_split, validation_split, initial)
+    opening.open_run_folder(run_dir, config, train_split, validation_split, initial)
     run = _Run(config, run_dir, strategy, train_state, train_split, validator)
     with stopping.StopRequest() as stop:
         return run.run(stop)
@@ -249,45 +248,3 @@ class _Run:
         )
         logging.info("Next: srgan-export --run_dir=%s", self._run_dir)
         return 0
-
-
-def _open_run_folder(run_dir, config, train_split, validation_split, initial) -> None:
-    """Writes config.json, or refuses a folder that holds another run."""
-    data = {
-        "dir": train_split.data_dir,
-        "fingerprint": train_split.fingerprint,
-        "train_records": train_split.num_records,
-        "validation_records": validation_split.num_records,
-    }
-    session = environment.describe()
-    first, sessions = session, []
-    kept = {"initialized_from": initial} if initial else {}
-    # A run that never got to its first checkpoint may be started anew with other flags.
-    if run_folder.is_run_folder(run_dir) and run_folder.checkpoint_names(run_dir):
-        old, record = run_folder.read_config(run_dir)
-        _require_same_run(run_dir, record, old, config, data)
-        first, sessions = record["environment"], record.get("sessions", [])
-        kept = {name: record[name] for name in ("initialized_from", "rollbacks") if name in record}
-    elif (
-        tf.io.gfile.exists(run_dir)
-        and tf.io.gfile.listdir(run_dir)
-        and not run_folder.is_run_folder(run_dir)
-    ):
-        raise errors.InputError(
-            f"{run_dir} is neither empty nor a run folder; name another --run_dir."
-        )
-    tf.io.gfile.makedirs(run_dir)
-    facts = {"data": data, "environment": first, "sessions": [*sessions, session], **kept}
-    run_folder.write_config(run_dir, config, **facts)
-
-
-def _require_same_run(run_dir, record, old, config, data) -> None:
-    run_folder.check_keras(run_dir, record)
-    changed = config_lib.differences(old, config, ignore=("run.", "recipe"))
-    if record["data"]["fingerprint"] != data["fingerprint"]:
-        changed.append(f"data set: {record['data']['dir']} -> {data['dir']} (other content)")
-    if changed:
-        raise errors.InputError(
-            f"{run_dir} holds a run with another configuration ({'; '.join(changed)}); "
-            "use the same flags, or another --run_dir."
-        )

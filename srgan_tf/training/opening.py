@@ -1,0 +1,71 @@
+"""Opens a run folder: config.json is written, or compared with what is there."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from srgan_tf import config as config_lib
+from srgan_tf import errors, run_folder
+from srgan_tf.config import TrainConfig
+from srgan_tf.data import records
+from srgan_tf.training import environment
+
+
+def open_run_folder(
+    run_dir: str,
+    config: TrainConfig,
+    train_split: records.Split,
+    validation_split: records.Split,
+    initial: dict[str, Any] | None,
+) -> None:
+    """Writes config.json, or refuses a folder that holds another run.
+
+    Args:
+        run_dir: the folder; made where it is missing.
+        config: the run's.
+        train_split: what it learns from.
+        validation_split: what it is validated on.
+        initial: what the networks began with (`initialization.initialize`), None for a run that
+            is continued: what is recorded stays.
+
+    Raises:
+        errors.InputError: the folder holds another run, or something else.
+    """
+    data = {
+        "dir": train_split.data_dir,
+        "fingerprint": train_split.fingerprint,
+        "train_records": train_split.num_records,
+        "validation_records": validation_split.num_records,
+    }
+    session = environment.describe()
+    first, sessions = session, []
+    kept = {"initialized_from": initial} if initial else {}
+    # A run that never got to its first checkpoint may be started anew with other flags.
+    if run_folder.is_run_folder(run_dir) and run_folder.checkpoint_names(run_dir):
+        old, record = run_folder.read_config(run_dir)
+        _require_same_run(run_dir, record, old, config, data)
+        first, sessions = record["environment"], record.get("sessions", [])
+        kept = {name: record[name] for name in ("initialized_from", "rollbacks") if name in record}
+    elif (
+        tf.io.gfile.exists(run_dir)
+        and tf.io.gfile.listdir(run_dir)
+        and not run_folder.is_run_folder(run_dir)
+    ):
+        raise errors.InputError(
+            f"{run_dir} is neither empty nor a run folder; name another --run_dir."
+        )
+    tf.io.gfile.makedirs(run_dir)
+    facts = {"data": data, "environment": first, "sessions": [*sessions, session], **kept}
+    run_folder.write_config(run_dir, config, **facts)
+
+
+def _require_same_run(run_dir, record, old, config, data) -> None:
+    run_folder.check_keras(run_dir, record)
+    changed = config_lib.differences(old, config, ignore=("run.", "recipe"))
+    if record["data"]["fingerprint"] != data["fingerprint"]:
+        changed.append(f"data set: {record['data']['dir']} -> {data['dir']} (other content)")
+    if changed:
+        raise errors.InputError(
+            f"{run_dir} holds a run with another configuration ({'; '.join(changed)}); "
+            "use the same flags, or another --run_dir."
+        )
