@@ -123,6 +123,7 @@ def _check_flags(argv: list[str]) -> None:
     for flag in _VGG_CHOICES:
         if flag.value and not _VGG_WEIGHTS.value:
             raise errors.InputError(f"--{flag.name} needs --vgg_weights: imagenet or a file.")
+    files.find([files.expand(flag.value) for flag in (_HR, _LR) if flag.value])
     for flag in (_JSON, _CSV, _REPORT):
         if flag.value:
             files.require_writable(files.expand(flag.value), flag.name)

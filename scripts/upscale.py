@@ -63,6 +63,7 @@ def main(argv: list[str]) -> int:
         raise errors.InputError("--model is needed; see --help.")
     if not inputs:
         raise errors.InputError("There is nothing to upscale: give --input=FILE, DIR or PATTERN.")
+    files.find(inputs)  # What is missing is named at once, before anything is loaded or made.
     output = files.expand(_OUTPUT.value)
     files.require_writable(os.path.join(output, "probe"), _OUTPUT.name)
     cli.import_tensorflow()

@@ -77,9 +77,9 @@ a { color: var(--link); }
 ul { padding-left: 1.2rem; max-width: 46rem; }
 .means, .pictures, pre { overflow-x: auto; }
 pre { font-size: .85rem; overflow-wrap: normal; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
 thead th { border-bottom: 1px solid var(--quiet); vertical-align: bottom; font-weight: 600; }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; vertical-align: top; }
+th, td { padding: .25rem .5rem; text-align: right; white-space: nowrap; vertical-align: top; }
 tbody { border-bottom: 1px solid var(--line); }
 th:first-child { position: sticky; left: 0; padding-left: 0; text-align: left;
   background: var(--paper); font-weight: 400; white-space: normal; min-width: 8.5rem; }

@@ -61,8 +61,15 @@ def _mark_stages(axes, rows: list[dict[str, str]]) -> None:
         first.setdefault(row["stage"], int(row["step"]))
     for stage, step in first.items():
         axes.axvline(step, color="black", linewidth=0.6)
+        # Upright: a short stage is narrower than its name.
         axes.annotate(
-            f" {stage}", (step, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize="small"
+            f"{stage} ",
+            (step, 1.0),
+            xycoords=("data", "axes fraction"),
+            rotation=90,
+            ha="right",
+            va="top",
+            fontsize="small",
         )
 
 
