@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from srgan_tf import errors, files
 
@@ -100,6 +100,10 @@ def size(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tup
     """
     with _opened(source, max_pixels) as image:
         width, height = image.size
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            # Newer Pillows turn the size of a lying TIFF already, older ones do not.
+            tags = image.tag_v2
+            width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
         # Asked for its EXIF data, Pillow decodes a whole PNG that has none in front of its pixels.
         if image.format == "PNG" and "exif" not in image.info:
             return height, width

@@ -53,3 +53,12 @@ def test_what_is_exhausted_is_said(message):
 )
 def test_bugs_are_not_swallowed(bug):
     assert cli._machine_reason(bug) is None
+
+
+def test_wrong_flags_are_one_line(capsys):
+    with pytest.raises(SystemExit) as left:
+        cli._parse_flags(["/bin/srgan-thing", "--nonsense=1"])
+    assert left.value.code == cli.EXIT_INPUT_ERROR
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("srgan-thing: error: Unknown command line flag 'nonsense'")
+    assert line.endswith("see --help.")

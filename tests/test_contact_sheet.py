@@ -112,10 +112,15 @@ def test_command_takes_the_ranges_as_flags_and_names_its_files(tmp_path):
         ("--degradation=blnd", "did you mean 'blind'"),
         ("--blind_blur_sigma=3,1", "blur_sigma"),
         ("--crop_size=50", "crop_size"),
+        ("--output={photos}/0.png", "is one of the photos"),
+        ("--output={photos}/../sheet.xyz", "choose one of the extensions"),
     ],
 )
 def test_command_explains_mistakes(tmp_path, flag, words):
     (photos,) = _photos(tmp_path / "photos", sizes=((64, 64),))
-    result = _run(f"--input={photos}", flag, f"--output={tmp_path}/sheet.png")
+    before = (pathlib.Path(photos) / "0.png").read_bytes()
+    given = flag.format(photos=photos)
+    result = _run(f"--input={photos}", f"--output={tmp_path}/sheet.png", given)
+    assert (pathlib.Path(photos) / "0.png").read_bytes() == before
     assert result.returncode == 2 and words in result.stderr
     assert len(result.stderr.splitlines()) == 1

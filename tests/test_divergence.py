@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+import test_steps
 import test_training
 
 from srgan_tf import errors, run_folder
@@ -81,7 +82,6 @@ def test_the_optimizer_takes_the_smaller_rate(data, tmp_path, exploding):
     run_dir = tmp_path / "run"
     exploding[:] = [3]
     assert test_training.train(rolling(stages(), rollback_factor=1e-6), data, run_dir) == 0
-    assert (run_dir / "checkpoints" / "best-pretrain").exists()
     early, late = (
         run_folder.load_generator(str(run_dir), which)[0].trainable_variables
         for which in ("2", "6")
@@ -141,3 +141,45 @@ def _stopping_after(real, stop_at):
             os.kill(os.getpid(), signal.SIGINT)
 
     return after
+
+
+def test_a_best_checkpoint_of_undone_steps_is_removed(tmp_path):
+    state = test_steps.make_state("pretrain")
+    made = checkpoints.Checkpoints(str(tmp_path), state, keep=3)
+    state.step.assign(5)
+    assert made.save_if_best(30.0)
+    made.forget_best_after(5)
+    assert (tmp_path / "checkpoints" / "best-pretrain" / "ckpt-5.index").exists()
+    made.forget_best_after(4)
+    assert not (tmp_path / "checkpoints" / "best-pretrain").exists()
+    # What comes next is the best again, however bad.
+    state.step.assign(6)
+    assert made.save_if_best(20.0)
+    assert (tmp_path / "checkpoints" / "best-pretrain" / "ckpt-6.index").exists()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_doctor_looks_unless_told_not_to(data, tmp_path, monkeypatch, wanted):
+    seen = []
+    monkeypatch.setattr(loop.doctor.Doctor, "observe", lambda *_: seen.append("scalars"))
+    monkeypatch.setattr(loop.doctor.Doctor, "observe_validation", lambda *_: seen.append("scores"))
+    config = stages(pretrain=2)
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, doctor=wanted))
+    assert test_training.train(config, data, tmp_path / "run") == 0
+    assert seen == (["scalars", "scores", "scalars"] if wanted else [])
+
+
+def test_two_games_in_one_run_are_warned_about(monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        loop.state.logging, "warning", lambda text, *values: said.append(text % values)
+    )
+    config = test_steps.config()
+    loop.state.build(config)
+    assert not said
+    gan = dataclasses.replace(config.stages.gan, adversarial="lsgan")
+    loop.state.build(
+        dataclasses.replace(config, stages=dataclasses.replace(config.stages, gan=gan))
+    )
+    (text,) = said
+    assert "--discriminator_adversarial=vanilla and --gan_adversarial=lsgan" in text

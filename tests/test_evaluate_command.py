@@ -50,6 +50,7 @@ def test_all_outputs_of_one_command(hr, tmp_path, command, capsys):
     assert (tmp_path / "new" / "out.csv").read_text().startswith("upscaler,image,psnr_y")
     page = (tmp_path / "new" / "out.html").read_text()
     assert "srgan-evaluate --as-given" in page and "/somewhere" not in page
+    assert "Under other conventions" in page and "no antialias" in page
     assert Image.open(tmp_path / "sr" / "a.png").size == (48, 56)
     shown = capsys.readouterr().out
     assert f"{record['mean']['psnr_y']:.2f}" in shown and "no antialias" in shown
@@ -66,6 +67,7 @@ def test_all_outputs_of_one_command(hr, tmp_path, command, capsys):
         ({"checkpoint": "best"}, "--checkpoint and --weights are for run folders, not bicubic"),
         ({"border": "23"}, r"too small.*57x57 are needed.*smaller --border"),
         ({"hr": ""}, "--hr is needed"),
+        ({"hr": "{tmp}/nope"}, "nope does not exist"),
     ],
 )
 def test_what_is_refused_before_anything_is_scored(hr, tmp_path, command, capsys, values, words):

@@ -129,7 +129,9 @@ def test_equal_pictures_give_valid_json(tmp_path):
     Image.new("RGB", (32, 32), "teal").save(tmp_path / "flat.png")
     result = run("bicubic", hr=str(tmp_path))
     assert json.loads(report.to_json(result))["mean"]["psnr_y"] is None
-    assert "inf" in report.to_table(result)
+    assert "Equal to the original, so that PSNR is infinite (and so the mean): flat" in (
+        report.to_table(result)
+    )
 
 
 def test_transparent_pictures_are_put_on_white(tmp_path):
@@ -230,3 +232,9 @@ def test_results_never_replace_the_pictures(hr):
         with pytest.raises(errors.InputError, match=r"--save=.* lie in one another"):
             run_loaded(model, hr=str(hr), save=str(folder))
     assert len(pairs) == 3
+
+
+def test_folders_that_are_exchanged(hr, tmp_path):
+    lr = _make_lr(hr, tmp_path / "lr", 2)
+    with pytest.raises(errors.InputError, match="larger .* are --hr and --lr swapped"):
+        evaluation.find_pairs(str(lr), str(hr), 2, border=0)

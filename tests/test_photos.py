@@ -55,6 +55,15 @@ def test_exif_orientation_is_applied(orientation, kind):
     exif = Image.Exif()
     exif[0x0112] = orientation
     np.testing.assert_array_equal(_loaded(RGB, kind, exif=exif).rgb, upright)
+    assert photos.size(_encoded(Image.fromarray(RGB), kind, exif=exif)) == upright.shape[:2]
+
+
+def test_size_is_read_from_the_header_alone(tmp_path):
+    path = tmp_path / "cut.png"
+    path.write_bytes(_encoded(Image.fromarray(RGB), "PNG").getvalue()[:60])
+    assert photos.size(str(path)) == RGB.shape[:2]
+    with pytest.raises(photos.PhotoError):
+        photos.load(str(path))
 
 
 def test_grey_becomes_three_equal_channels():

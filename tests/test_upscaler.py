@@ -221,3 +221,14 @@ def test_command(run_dir, folder, tmp_path):
     assert "broken.jpg: corrupt" in result.stdout
     assert "Traceback" not in result.stderr
     assert os.listdir(output) == ["grey_x2.png"]
+
+
+def test_a_broken_file_that_is_called_like_a_picture_has_failed(upscaler, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("broken.png", "notes.txt"):
+        (tmp_path / "in" / name).write_text("no picture")
+    Image.fromarray(fixtures.photo_like(9, 9)).save(tmp_path / "in" / "whole.png")
+    jobs = pictures.plan([str(tmp_path / "in")], str(tmp_path / "out"), scale=2)
+    summary = pictures.run(jobs, upscaler)
+    assert summary.done == 1 and "broken.png: not an image" in summary.failed[0]
+    assert "left out, no pictures: " in summary.text("out") and "notes.txt" in summary.text("out")

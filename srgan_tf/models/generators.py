@@ -45,6 +45,16 @@ def resolve(config: config_lib.GeneratorConfig) -> config_lib.GeneratorConfig:
     return dataclasses.replace(config, **chosen)
 
 
+def differences(
+    one: tuple[config_lib.GeneratorConfig, int], other: tuple[config_lib.GeneratorConfig, int]
+) -> list[str]:
+    """Lists in which fields two (config, scale) differ once `auto` is filled in; [] if in none."""
+    changed = config_lib.differences(resolve(one[0]), resolve(other[0]))
+    if one[1] != other[1]:
+        changed.append(f"scale: {one[1]} -> {other[1]}")
+    return changed
+
+
 def build(config: config_lib.GeneratorConfig, scale: int) -> tf.keras.Model:
     """Builds the generator that `config` describes.
 

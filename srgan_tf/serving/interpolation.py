@@ -120,9 +120,7 @@ def _load(name: str, weights: str | None) -> _Source:
 
 
 def _require_same(name_a: str, a: _Source, name_b: str, b: _Source) -> None:
-    changed = config_lib.differences(a.config, b.config)
-    if a.scale != b.scale:
-        changed.append(f"scale: {a.scale} -> {b.scale}")
+    changed = generators.differences((a.config, a.scale), (b.config, b.scale))
     if changed:
         raise errors.InputError(
             f"{name_a} and {name_b} cannot be interpolated, their generators differ "

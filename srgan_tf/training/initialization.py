@@ -91,11 +91,7 @@ def _initialize_discriminator(config: TrainConfig, discriminator: tf.keras.Model
 def _require_same(
     source: str, theirs: config_lib.GeneratorConfig, scale: int, config: TrainConfig
 ) -> None:
-    changed = config_lib.differences(
-        generators.resolve(theirs), generators.resolve(config.generator)
-    )
-    if scale != config.data.scale:
-        changed.append(f"scale: {scale} -> {config.data.scale}")
+    changed = generators.differences((theirs, scale), (config.generator, config.data.scale))
     if changed:
         raise errors.InputError(
             f"The weights of {source} are of another generator than this run's "
