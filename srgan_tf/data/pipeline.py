@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from srgan_tf import errors, images, registry
 from srgan_tf.config import DataConfig
-from srgan_tf.data import augmentations, degradations, records
+from srgan_tf.data import augmentations, degradations, faults, records, scan, shards
 
 # Shards read at once. More give more variety within a window; each holds a file open.
 _INTERLEAVE = 16
@@ -61,14 +61,35 @@ def training_dataset(
 
 
 def validation_pairs(split: records.Split, config: DataConfig, *, limit: int) -> Iterator[Pair]:
-    """Yields the first `limit` records, whole, as batches of one; always the same ones."""
-    files = tf.data.TFRecordDataset(list(split.files)).take(limit)
-    for number, serialized in enumerate(files):
-        hr = images.uint8_to_unit(records.decode(serialized, split.encoding))
+    """Yields the first `limit` records, whole, as batches of one; always the same ones.
+
+    Raises:
+        errors.InputError: one of them cannot be used; it is named, and never replaced: scores over
+            other pictures would not compare.
+    """
+    serialized = tf.data.TFRecordDataset(list(split.files))
+    decoded = serialized.map(lambda record: records.decode(record, split.encoding)).take(limit)
+    for number, image in enumerate(_named_faults(decoded, split, config.scale)):
+        hr = images.uint8_to_unit(image)
         height, width = (side - side % config.scale for side in hr.shape[:2])
         hr = hr[:height, :width]
         lr = degrade(hr, config, seed=tf.constant([0, number], tf.int64))
         yield Pair(lr[tf.newaxis], images.unit_to_signed(hr)[tf.newaxis])
+
+
+def _named_faults(
+    decoded: tf.data.Dataset, split: records.Split, min_side: int
+) -> Iterator[tf.Tensor]:
+    """Yields what `decoded` does; where reading fails, says which records of the split are bad."""
+    try:
+        yield from decoded
+    except scan.READ_ERRORS as error:
+        bad = scan.scan(split, min_side=min_side)
+        what = faults.summary(split.files, bad) if bad else scan.reason_of(error)
+        raise errors.InputError(
+            f"the {split.name} records of {split.data_dir} cannot be read: {what}; copy the data "
+            "set again or run srgan-prepare again."
+        ) from error
 
 
 def degrade(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> tf.Tensor:
@@ -93,15 +114,14 @@ def _record_stream(
     """Endless (index, serialized record) over all epochs, from stream position `start` on."""
     first_epoch, offset = divmod(start, split.num_records)
     window = min(config.shuffle_window, split.num_records)
-    files = tf.constant(split.files)
+    read_shard, numbers = shards.reader(split), tf.range(len(split.files))
 
     def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
         epoch_seed = _fold(_fold(_root(seed), _EPOCH), epoch)
         skip = tf.where(epoch == first_epoch, tf.constant(offset, tf.int64), 0)
-        order = tf.random.experimental.stateless_shuffle(files, _fold(epoch_seed, _SHARDS))
-        shards = tf.data.Dataset.from_tensor_slices(order)
-        encoded = shards.interleave(
-            tf.data.TFRecordDataset,
+        order = tf.random.experimental.stateless_shuffle(numbers, _fold(epoch_seed, _SHARDS))
+        encoded = tf.data.Dataset.from_tensor_slices(order).interleave(
+            read_shard,
             cycle_length=min(_INTERLEAVE, len(split.files)),
             block_length=1,
             num_parallel_calls=tf.data.AUTOTUNE,
