@@ -1,11 +1,13 @@
 """Damaged data sets: every fault is named with shard and record, counted, and replaced in place."""
 
 import dataclasses
-import logging
+import itertools
 import os
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 
 import fixtures
 import numpy as np
@@ -14,10 +16,11 @@ import tensorflow as tf
 import test_training
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
+from data_prep import verify
 from srgan_tf import errors
 from srgan_tf.config import DataConfig
 from srgan_tf.data import faults, framing, pipeline, records, scan
-from srgan_tf.training import checkpoints, loop
+from srgan_tf.training import checkpoints, feeding
 
 CROP = 24
 # The record that is damaged, near the end of its shard, and the shard.
@@ -121,19 +124,29 @@ def test_scan_names_shard_records_and_reason(copy, foreign, kind):
     assert re.search(DAMAGES[kind][2], line) and "\n" not in line and "{{" not in line
 
 
-@pytest.mark.parametrize("kind", sorted(set(DAMAGES) - {"foreign"}))
-def test_reading_fails_and_goes_on_with_substitutes(copy, foreign, kind):
+@pytest.mark.parametrize("kind", sorted(set(DAMAGES) - {"foreign", "small"}))
+def test_reading_fails(copy, foreign, kind):
     """A foreign shard of as many good records is found by scanning alone."""
-    split, bad = damage(copy, foreign, kind)
-    steps = 2 * split.num_records // 2
+    split, _ = damage(copy, foreign, kind)
+    stream = pipeline._record_stream(split, config(), seed=1, start=0)
+    decoded = stream.map(lambda _, record: records.decode(record, split.encoding))
     with pytest.raises(scan.READ_ERRORS):
-        for _ in pipeline.training_dataset(split, config(), seed=1).take(steps):
+        for _ in decoded.take(split.num_records + 1):
             pass
+
+
+def test_batches_go_on_with_substitutes_wherever_they_start(copy, foreign):
+    split, _ = damage(copy, foreign, "small")
+    with pytest.raises(scan.READ_ERRORS):
+        for _ in pipeline.training_dataset(split, config(), seed=1).take(12):
+            pass
+    flip(pathlib.Path(split.files[0]), offset(split.files[0], 3) + 500)
+    pathlib.Path(split.files[2]).unlink()
     split = dataclasses.replace(split, bad=scan.scan(split, min_side=CROP))
-    assert faults.total(split.bad) == len(bad)
-    batches = list(pipeline.training_dataset(split, config(), seed=1).take(steps))
-    rest = pipeline.training_dataset(split, config(), seed=1, start_step=steps // 2 + 1)
-    for expected, got in zip(batches[steps // 2 + 1 :], rest, strict=False):
+    assert faults.total(split.bad) == 2 + split.shard_lengths[2]
+    batches = list(pipeline.training_dataset(split, config(), seed=1).take(20))
+    rest = list(pipeline.training_dataset(split, config(), seed=1, start_step=13).take(7))
+    for expected, got in zip(batches[13:], rest, strict=True):
         np.testing.assert_array_equal(expected.hr, got.hr)
         np.testing.assert_array_equal(expected.lr, got.lr)
 
@@ -200,3 +213,138 @@ def test_a_bad_validation_picture_is_named(copy):
     flip(pathlib.Path(split.files[0]), offset(split.files[0], 0) + 500)
     with pytest.raises(errors.InputError, match=r"validation.*-00000-of-00001, record 0: corrupt"):
         list(pipeline.validation_pairs(split, config(), limit=1))
+
+
+def run_config(**run):
+    """A run of 12 steps of pre-training alone, two epochs, that saves at the end only."""
+    config = test_training.tiny()
+    stages = dataclasses.replace(
+        config.stages,
+        pretrain=dataclasses.replace(config.stages.pretrain, steps=12),
+        discriminator=dataclasses.replace(config.stages.discriminator, steps=0),
+        gan=dataclasses.replace(config.stages.gan, steps=0),
+    )
+    run = {"checkpoint_every": 99, "validate_every": 12, **run}
+    return dataclasses.replace(
+        config,
+        stages=stages,
+        data=dataclasses.replace(config.data, shuffle_window=4),
+        run=dataclasses.replace(config.run, **run),
+    )
+
+
+def test_a_run_goes_on_without_bad_records_and_is_continued_to_the_bit(
+    copy, foreign, tmp_path, caplog
+):
+    split, (bad,) = damage(copy, foreign, "bit")
+    allowed = run_config(max_bad_records=1)
+    assert test_training.train(allowed, str(copy), tmp_path / "whole") == 0
+    name = os.path.basename(split.files[SHARD])
+    assert f"{name}, record {bad}: corrupt (its checksum is wrong)" in caplog.text
+    assert "Going on with others in the place of 1 bad record" in caplog.text
+
+    # With none allowed it saves the last step that it finished, and names the record.
+    run_dir = tmp_path / "run"
+    with pytest.raises(errors.RunError, match=rf"1 bad record \({name}, record {bad}: .*=1\)"):
+        test_training.train(run_config(), str(copy), run_dir)
+    stopped = checkpoints.latest_step(str(run_dir))
+    assert 0 < stopped < 6
+
+    # As if killed after the discovery: the list is written, but no later checkpoint.
+    assert not (run_dir / faults.FILE).exists()
+    shutil.copy(tmp_path / "whole" / faults.FILE, run_dir)
+    text = (run_dir / faults.FILE).read_text()
+    assert faults.total(faults.from_json(text, split.fingerprint, split.files)) == 1
+    with pytest.raises(errors.InputError, match="max_bad_records=0"):
+        test_training.train(run_config(), str(copy), run_dir)
+    assert test_training.train(allowed, str(copy), run_dir) == 0
+    expected = test_training.weights(tmp_path / "whole", 12)
+    got = test_training.weights(run_dir, 12)
+    assert expected.keys() == got.keys()
+    for one, value in expected.items():
+        np.testing.assert_array_equal(got[one], value, err_msg=one)
+    metrics = [(folder / "metrics.csv").read_text() for folder in (tmp_path / "whole", run_dir)]
+    assert metrics[0] == metrics[1]
+
+
+def feed(config, data, run_dir):
+    return feeding.Feed(config, data_dir=str(data), run_dir=str(run_dir))
+
+
+def batches(feed, config, step=0):
+    return feed.batches(tf.distribute.get_strategy(), config.data, step)
+
+
+def test_a_shard_that_vanishes_while_training(copy, tmp_path):
+    run = run_config()
+    made = feed(run, copy, tmp_path)
+    lost = made.split.shard_lengths[SHARD]
+    stream = batches(made, run)
+    next(stream)
+    pathlib.Path(made.split.files[SHARD]).unlink()
+    with pytest.raises(feeding.BadData, match=rf"{lost} bad records .* the shard is missing"):
+        for _ in range(20):
+            next(stream)
+    assert not (tmp_path / faults.FILE).exists()
+    # The next start finds it missing at once.
+    with pytest.raises(errors.InputError, match="is missing"):
+        feed(run, copy, tmp_path)
+    with pytest.raises(
+        errors.InputError, match=rf"{lost} bad records .*max_bad_records={lost - 1};"
+    ):
+        feed(run_config(max_bad_records=lost - 1), copy, tmp_path)
+    assert faults.total(feed(run_config(max_bad_records=lost), copy, tmp_path).split.bad) == lost
+
+
+def test_a_passing_fault_is_tried_once_more(data, tmp_path, monkeypatch, caplog):
+    failures = []
+
+    def value(step):
+        if step == 3 and failures:
+            raise OSError(failures.pop())
+        return step
+
+    def numbers(split, data, *, seed, start_step):
+        steps = tf.data.Dataset.range(start_step, 9)
+        return steps.map(lambda step: tf.numpy_function(value, [step], tf.int64))
+
+    monkeypatch.setattr(feeding.pipeline, "training_dataset", numbers)
+    made = feed(run_config(), data, tmp_path)
+    failures[:] = ["disk away"]
+    stream = batches(made, run_config(), step=1)
+    assert [int(next(stream)) for _ in range(5)] == [1, 2, 3, 4, 5]
+    assert "Step 4: " in caplog.text and "disk away" in caplog.text
+    assert "No record was found bad; trying once more" in caplog.text
+    failures[:] = ["disk away", "disk away"]
+    with pytest.raises(feeding.BadData, match=r"step 4 \(.*disk away.*\), twice"):
+        list(itertools.islice(batches(made, run_config()), 5))
+
+
+def test_verify_names_all_problems(data, copy, foreign):
+    sound = verify.verify(data)
+    assert sound.sound and sound.text == f"{data} is sound: 25 records read and decoded."
+    split, _ = damage(copy, foreign, "length")
+    pathlib.Path(split.files[0]).unlink()
+    flip(next(copy.glob("*-validation.*")), 500)
+    report = verify.verify(str(copy))
+    assert not report.sound
+    first, gone, broken, photo, advice = report.text.splitlines()
+    assert first == f"{copy}: {8 + 2 + 1} of 25 records are bad" and "--overwrite" in advice
+    assert "00000-of-00003, records 0 to 7: the shard is missing" in gone
+    assert "00001-of-00003, records 6 to 7: cannot be read (its length is corrupt" in broken
+    assert "validation.tfrecord-00000-of-00001, record 0: corrupt" in photo
+    with pytest.raises(errors.InputError, match="no finished data set"):
+        verify.verify(str(copy.parent))
+
+
+def test_verify_command_fails_on_a_bad_record(copy, foreign):
+    damage(copy, foreign, "bit")
+    command = [sys.executable, str(fixtures.ROOT / "data_prep" / "prepare.py"), "--verify"]
+    command.append(f"--output={copy}")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "record 6: corrupt" in done.stdout
+    assert "Traceback" not in done.stderr
+    done = subprocess.run(
+        [*command, f"--output={copy}", "--seed=1"], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "--seed: --verify needs --output alone" in done.stderr

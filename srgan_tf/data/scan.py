@@ -23,6 +23,8 @@ READ_ERRORS = (
     tf.errors.PermissionDeniedError,
     tf.errors.UnavailableError,
     tf.errors.UnknownError,
+    # TensorFlow cannot tell of a record that is no text: it quotes it.
+    UnicodeDecodeError,
 )
 _CHUNK = 1 << 20
 
@@ -48,6 +50,8 @@ def scan(split: records.Split, *, min_side: int) -> tuple[faults.Fault, ...]:
 
 def reason_of(error: Exception) -> str:
     """Returns what TensorFlow says of a fault, without the names of its nodes, on one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no tf.train.Example"
     text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*", "", getattr(error, "message", str(error)))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
@@ -116,7 +120,7 @@ def _sound(
 def _why(data: bytes, encoding: str, min_side: int) -> str | None:
     try:
         height, width = records.decode(tf.constant(data), encoding).shape[:2]
-    except tf.errors.InvalidArgumentError as error:
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
         return f"not a record of this data set ({reason_of(error)})"
     if min(height, width) < min_side:
         return f"its image is {width}x{height} pixels, smaller than {min_side}"

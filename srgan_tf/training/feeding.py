@@ -98,8 +98,9 @@ class Feed:
     def _too_many(self, bad: tuple[faults.Fault, ...]) -> str:
         return (
             f"the data set in {self.split.data_dir} has {faults.summary(self.split.files, bad)}, "
-            f"more than --max_bad_records={self._allowed}; copy it again or run srgan-prepare "
-            f"again, or go on without them (--max_bad_records={faults.total(bad)})."
+            f"more than --max_bad_records={self._allowed}; copy or prepare it again (srgan-prepare "
+            f"--verify lists what is bad), or go on without them "
+            f"(--max_bad_records={faults.total(bad)})."
         )
 
     def _read(self) -> tuple[faults.Fault, ...]:
