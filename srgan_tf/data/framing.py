@@ -38,7 +38,7 @@ def masked_crc32c(data: bytes) -> int:
     """Returns a TFRecord's checksum of `data`; 4 MB/s, so for lengths and single records only."""
     table, crc = _table(), _WORD
     for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
+        crc = table[(crc ^ byte) % len(table)] ^ crc >> 8
     crc ^= _WORD
     return ((crc >> 15 | crc << 17) + _MASK) & _WORD
 

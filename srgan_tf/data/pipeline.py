@@ -53,7 +53,7 @@ def training_dataset(
     dataset = dataset.batch(config.batch_size, drop_remainder=True)
     # [B, crops, ...] -> crops batches [B, ...]: each holds one crop of every record of the group.
     dataset = dataset.map(lambda pair: Pair(*(tf.transpose(x, [1, 0, 2, 3, 4]) for x in pair)))
-    dataset = dataset.unbatch().skip(first_crop)
+    dataset = dataset.unbatch().skip(first_crop).map(_to_float)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -94,8 +94,12 @@ def _named_faults(
 
 def degrade(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> tf.Tensor:
     """Returns the LR image of `hr` (both `[H, W, 3]` in [0, 1]) on the 256 levels of a file."""
-    function = _degradation(config).apply
-    return images.quantize(function(hr, config=config, seed=seed))
+    return images.uint8_to_unit(_degrade(hr, config, seed=seed))
+
+
+def _degrade(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> tf.Tensor:
+    """Returns what `degrade` does as uint8."""
+    return images.unit_to_uint8(_degradation(config).apply(hr, config=config, seed=seed))
 
 
 def check(split: records.Split, config: DataConfig) -> None:
@@ -140,13 +144,13 @@ def _record_stream(
 
 
 def _crops(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
-    """Takes the crops of one record: lr `[crops, h, w, 3]` and hr `[crops, H, W, 3]`."""
+    """Takes the crops of one record: lr `[crops, h, w, 3]` and hr `[crops, H, W, 3]`, uint8."""
     # A loop in the graph: unrolled, 4 blind crops would take 10 s to trace.
     sides = config.crop_size // config.scale, config.crop_size
     return tf.map_fn(
         lambda crop: _crop(hr, config, seed=_fold(seed, crop)),
         tf.range(config.crops_per_image),
-        fn_output_signature=Pair(*(tf.TensorSpec([side, side, 3], tf.float32) for side in sides)),
+        fn_output_signature=Pair(*(tf.TensorSpec([side, side, 3], tf.uint8) for side in sides)),
     )
 
 
@@ -154,7 +158,7 @@ def _crop(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
     """Takes one crop with a margin, degrades it, and cuts the margin off both images.
 
     So the LR crop of a degradation without random choices equals, to the bit, the crop of the whole
-    record's LR image.
+    record's LR image. Both stay uint8, and so do the copies that follow, up to the whole batch.
     """
     choice = augmentations.draw(
         _fold(seed, _CROP),
@@ -172,14 +176,16 @@ def _crop(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
     end = tf.shape(hr)[:2] // scale * scale
     last = tf.minimum(place + size + margin, end)
     around = images.uint8_to_unit(hr[first[0] : last[0], first[1] : last[1]])
-    lr = degrade(around, config, seed=_fold(seed, _DEGRADATION))
-    inner = place - first
-    hr_crop = _cut(around, inner, size)
-    lr_crop = _cut(lr, inner // scale, size // scale)
-    return Pair(
-        augmentations.orient(lr_crop, choice),
-        images.unit_to_signed(augmentations.orient(hr_crop, choice)),
-    )
+    lr = _degrade(around, config, seed=_fold(seed, _DEGRADATION))
+    hr_crop = _cut(hr, place, size)
+    lr_crop = _cut(lr, (place - first) // scale, size // scale)
+    return Pair(augmentations.orient(lr_crop, choice), augmentations.orient(hr_crop, choice))
+
+
+def _to_float(pair: Pair) -> Pair:
+    """Gives uint8 images their ranges: lr [0, 1] and hr [-1, 1]."""
+    lr, hr = (images.uint8_to_unit(image) for image in pair)
+    return Pair(lr, images.unit_to_signed(hr))
 
 
 def _degradation(config: DataConfig) -> degradations.Degradation:
