@@ -7,7 +7,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from srgan_tf import run_folder, terminal
+from srgan_tf import files, run_folder, terminal
 from srgan_tf.config import TrainConfig
 from srgan_tf.training import validation
 
@@ -47,12 +47,18 @@ class MetricsFile:
         self._columns = columns(config)
         kept = [row for row in read_metrics(run_dir) if int(row["step"]) <= start_step]
         header = dict(zip(self._columns, self._columns, strict=True))
-        run_folder.write_text(self._path, "".join(map(self._format, [header, *kept])))
+        with run_folder.writing(self._path):
+            run_folder.write_text(self._path, "".join(map(self._format, [header, *kept])))
 
     def append(self, row: dict[str, object]) -> None:
         """Adds a row; floats are written so that they read back as the same numbers."""
-        with tf.io.gfile.GFile(self._path, "a") as file:
+        with run_folder.writing(self._path), tf.io.gfile.GFile(self._path, "a") as file:
             file.write(self._format(row))
+
+    def sync(self) -> None:
+        """Waits for the disk: a checkpoint must not be there without the rows before it."""
+        with run_folder.writing(self._path):
+            files.sync(self._path)
 
     def _format(self, row: dict[str, object]) -> str:
         line = io.StringIO()
@@ -66,9 +72,9 @@ def read_metrics(run_dir: str) -> list[dict[str, str]]:
     if not tf.io.gfile.exists(path):
         return []
     with tf.io.gfile.GFile(path) as file:
-        rows = list(csv.DictReader(io.StringIO(file.read())))
-    # A kill can cut the last line short.
-    return [row for row in rows if None not in row.values()]
+        text = file.read()
+    # A kill can cut the last line short, even within its last number.
+    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
 
 
 class Progress:
