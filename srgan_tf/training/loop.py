@@ -105,6 +105,7 @@ class _Run:
         self._rollbacks = divergence.Rollbacks(run_dir, config.run)
         # Not None after a rollback: the checkpoint that it led to has the scale from before.
         self._rate_scale = self._rollbacks.scale_after(self._start)
+        self._waits = False  # Whether a validation was interrupted.
 
     def run(self, stop: stopping.StopRequest) -> int:
         devices = [name.split("device:")[-1] for name in self._strategy.extended.worker_devices]
@@ -231,6 +232,7 @@ class _Run:
         if scores is None:
             self._metrics.sync()
             checkpoints.save(pending=row)
+            self._waits = True
             return False
         self._metrics.append({**row, **scores})
         return True
@@ -265,7 +267,7 @@ class _Run:
     def _finish(self, stop: stopping.StopRequest) -> int:
         curve = curves.write_curves(self._run_dir, self._validator.bicubic_psnr)
         step = int(self._state.step.numpy())
-        if stop.signal and step < self._config.total_steps:
+        if stop.signal and (self._waits or step < self._config.total_steps):
             logging.info(
                 "Stopped at step %d of %d, saved; the same command continues.",
                 step,
