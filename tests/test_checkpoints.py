@@ -16,7 +16,7 @@ import test_steps
 
 from srgan_tf import checkpoint_files, config, errors, run_folder
 from srgan_tf.config import GeneratorConfig, RunConfig, StagesConfig
-from srgan_tf.training import checkpoints, divergence, state, validation
+from srgan_tf.training import checkpoints, divergence, reporting, state, validation
 
 
 def settings(**run):
@@ -430,3 +430,17 @@ def test_another_metric_begins_anew(run_dir, made, caplog):
     assert run.save_if_best({"psnr_y": 20.0, "ssim_y": 0.1})
     with pytest.raises(errors.InputError, match="best_metric must be one of psnr_y"):
         RunConfig(best_metric="lpips")
+
+
+def test_rows_and_summaries_on_a_full_disk_are_one_line_too(small_disk):
+    metrics = reporting.MetricsFile(str(small_disk), settings(), 0)
+    summaries = reporting.Summaries(str(small_disk), 0)
+    with (small_disk / "filler").open("wb") as file:
+        file.write(b"\0" * shutil.disk_usage(small_disk).free)
+    with pytest.raises(errors.RunError, match=r"metrics.csv cannot be written: .*No space left"):
+        for step in range(999):
+            metrics.append({"step": step, "generator_loss": 1 / 3})
+    picture = np.zeros([99, 99, 3], np.uint8)
+    with pytest.raises(errors.RunError, match=r"summaries cannot be written: .*No space left"):
+        for step in range(99):
+            summaries.evaluation(step, {"psnr_y": 1.0}, picture)

@@ -267,3 +267,20 @@ def test_a_rollback_from_a_bad_checkpoint_goes_to_the_one_before(data, tmp_path,
     rates = [float(r["learning_rate"]) / 0.05 for r in reporting.read_metrics(tmp_path / "run")]
     assert rates == pytest.approx([1, 1, 0.25, 0.25, 0.25, 0.25])
     assert run_folder.checkpoint_names(str(tmp_path / "run")) == ["ckpt-2", "ckpt-4", "ckpt-6"]
+
+
+def test_tensorboard_shows_repeated_steps_once(tmp_path):
+    accumulators = pytest.importorskip(
+        "tensorboard.backend.event_processing.plugin_event_accumulator"
+    )
+    for start, steps in ((0, (1, 2, 3, 4)), (2, (3,)), (3, (4, 5))):
+        summaries = reporting.Summaries(str(tmp_path), start)
+        for step in steps:
+            summaries.train(step, {"loss": 10.0 * start + step})
+        summaries.close()
+    shown = accumulators.EventAccumulator(str(tmp_path / "summaries" / "train"))
+    shown.Reload()
+    points = [
+        (event.step, float(tf.make_ndarray(event.tensor_proto))) for event in shown.Tensors("loss")
+    ]
+    assert points == [(1, 1.0), (2, 2.0), (3, 23.0), (4, 34.0), (5, 35.0)]

@@ -100,7 +100,7 @@ class _Run:
         self._train_split, self._validator = train_split, validator
         self._start = checkpoints_lib.latest_step(run_dir)
         self._metrics = reporting.MetricsFile(run_dir, config, self._start)
-        self._summaries = reporting.Summaries(run_dir)
+        self._summaries = reporting.Summaries(run_dir, self._start)
         self._doctor = doctor.Doctor()
         self._rollbacks = divergence.Rollbacks(run_dir, config.run)
         # Not None after a rollback: the checkpoint that it led to has the scale from before.
@@ -155,6 +155,8 @@ class _Run:
         self._start = to_step
         self._state.diverged_at.assign(-1)
         self._metrics = reporting.MetricsFile(self._run_dir, self._config, to_step)
+        self._summaries.close()
+        self._summaries = reporting.Summaries(self._run_dir, to_step)
 
     def _run_stage(self, span: _Span, stop: stopping.StopRequest, progress) -> None:
         with self._strategy.scope():
