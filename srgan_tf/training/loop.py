@@ -70,7 +70,8 @@ def _train(config, data_dir, run_dir, devices, stop, lock) -> int:
         )
     # Everything that can be wrong is found before the run folder is made.
     pipeline.check(train_split, config.data)
-    begins = not checkpoints_lib.latest_step(run_dir)
+    start = checkpoints_lib.latest_step(run_dir)
+    begins = not start
     if begins:  # Later on the weights' source is no longer needed.
         initialization.check(config)
     with strategy.scope():
@@ -78,7 +79,7 @@ def _train(config, data_dir, run_dir, devices, stop, lock) -> int:
         initial = train_state.initialize() if begins else None
     validator = validation.Validator(validation_split, config, train_state.output_generator)
     opening.open_run_folder(run_dir, config, train_split, validation_split, initial, lock)
-    run = _Run(config, run_dir, strategy, train_state, train_split, validator)
+    run = _Run(config, run_dir, strategy, train_state, train_split, validator, start)
     return run.run(stop)
 
 
@@ -94,11 +95,11 @@ def spans(config: TrainConfig) -> list[_Span]:
 class _Run:
     """The parts of a run that its stages share."""
 
-    def __init__(self, config, run_dir, strategy, train_state, train_split, validator):
+    def __init__(self, config, run_dir, strategy, train_state, train_split, validator, start):
         self._config, self._run_dir = config, run_dir
         self._strategy, self._state = strategy, train_state
         self._train_split, self._validator = train_split, validator
-        self._start = checkpoints_lib.latest_step(run_dir)
+        self._start = start
         self._metrics = reporting.MetricsFile(run_dir, config, self._start)
         self._summaries = reporting.Summaries(run_dir, self._start)
         self._doctor = doctor.Doctor()
