@@ -24,6 +24,8 @@ from srgan_tf.stage_config import StagesConfig
 SCALES = (2, 3, 4, 8)
 # What the architecture itself has; which that is stands with the architecture.
 AUTO = "auto"
+# What networks compute in.
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,6 +271,11 @@ class TrainConfig:
         "Decay of a moving average of the generator's weights, which is then validated, evaluated "
         "and exported instead of the weights themselves; in [0, 1), 0 is none.",
     )
+    precision: str = config_field(
+        "float32",
+        "What the networks compute in while training: float32, bfloat16, or float16 (with loss "
+        "scaling). Weights, losses and pictures are float32 in any.",
+    )
     data: DataConfig = DataConfig()
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
@@ -288,6 +295,11 @@ class TrainConfig:
             self.init_from or self.init_checkpoint == "last",
             "init_checkpoint is for the run folder in init_from",
             init_checkpoint=self.init_checkpoint,
+        )
+        require(
+            self.precision in PRECISIONS,
+            f"precision must be one of {PRECISIONS}",
+            precision=self.precision,
         )
         require(0 <= self.ema_decay < 1, "ema_decay must be in [0, 1)", ema_decay=self.ema_decay)
         require(

@@ -13,6 +13,7 @@ from absl import logging
 
 from srgan_tf import config as config_lib
 from srgan_tf import images, registry
+from srgan_tf.models import precision as precision_lib
 from srgan_tf.models import vgg_weights
 
 # Of the convolutions of each block.
@@ -32,12 +33,15 @@ class CaffePreprocessing(tf.keras.layers.Layer):
         return input_shape
 
 
-def feature_model(config: config_lib.VggConfig, layer_names: Sequence[str]) -> tf.keras.Model:
+def feature_model(
+    config: config_lib.VggConfig, layer_names: Sequence[str], precision: str = "float32"
+) -> tf.keras.Model:
     """Builds the frozen extractor of `layer_names`, loaded with the weights that `config` names.
 
     Args:
         config: Network, weights, activation and feature scale.
         layer_names: One or several convolutions by name; the network ends at the deepest of them.
+        precision: What it computes in (precision.py); features are float32 in any.
 
     Returns:
         A model from `[B, H, W, 3]` in [-1, 1], H and W open, to a dict of float32 feature maps by
@@ -46,7 +50,8 @@ def feature_model(config: config_lib.VggConfig, layer_names: Sequence[str]) -> t
     Raises:
         errors.InputError: a layer is unknown, or the weights cannot be had or do not fit.
     """
-    model = _build(config, layer_names)
+    with precision_lib.scope(precision):
+        model = _build(config, layer_names)
     if config.weights == "random":
         logging.warning(
             "The VGG of the content loss has RANDOM weights (vgg_weights=random): its losses mean "

@@ -135,13 +135,15 @@ class TrainState:
 def build(config: TrainConfig) -> TrainState:
     """Builds the networks of a run from its seed; call inside the strategy's scope."""
     tf.keras.utils.set_random_seed(config.seed)
-    generator = generators.build(config.generator, config.data.scale)
+    generator = generators.build(config.generator, config.data.scale, config.precision)
     discriminator = None
     if config.adversarial:
-        discriminator = discriminators.build(config.discriminator, config.data.crop_size)
+        discriminator = discriminators.build(
+            config.discriminator, config.data.crop_size, config.precision
+        )
     averaged = None
     if config.ema_decay:  # Last, so that the other networks begin as they would without it.
-        averaged = generators.build(config.generator, config.data.scale)
+        averaged = generators.build(config.generator, config.data.scale, config.precision)
     layers = config.vgg_layers
     made = TrainState(
         config=config,
@@ -152,7 +154,7 @@ def build(config: TrainConfig) -> TrainState:
         generator=generator,
         discriminator=discriminator,
         averaged=averaged,
-        vgg=vgg.feature_model(config.vgg, layers) if layers else None,
+        vgg=vgg.feature_model(config.vgg, layers, config.precision) if layers else None,
     )
     made.check_stages()
     return made
