@@ -90,6 +90,48 @@ class InstanceNorm(tf.keras.layers.Layer):
         return input_shape
 
 
+@tf.keras.utils.register_keras_serializable("srgan_tf")
+class Conv2D(tf.keras.layers.Conv2D):
+    """Keras' convolution, without dilation, groups or activation, and with TensorFlow's bias_add.
+
+    Keras 3 adds the bias as any broadcast tensor, whose gradient is a general reduction.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the convolved `inputs`."""
+        outputs = tf.nn.conv2d(inputs, self.kernel, list(self.strides), self.padding.upper())
+        return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
+
+
+@tf.keras.utils.register_keras_serializable("srgan_tf")
+class PReLU(tf.keras.layers.PReLU):
+    """A PReLU of `[B, H, W, C]` with a slope per channel, in half the passes of Keras' own.
+
+    With `stack` s the channels are s times C, C of each place after the other, as a pixel shuffle
+    takes them; the slopes `[1, 1, C]` count for every place.
+    """
+
+    def __init__(self, stack: int = 1, **kwargs):
+        """Args: places in the channels, and Keras' own but `shared_axes`."""
+        super().__init__(**{**kwargs, "shared_axes": [1, 2]})
+        self.stack = stack
+
+    def build(self, input_shape):
+        """Makes a slope for each channel of a place."""
+        *sides, channels = input_shape
+        super().build((*sides, channels // self.stack))
+        self.input_spec = None  # The base class expects C channels.
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns inputs, negative ones times their slope."""
+        alpha = tf.cast(self.alpha, inputs.dtype)
+        return _prelu(inputs, tf.tile(tf.reshape(alpha, [-1]), [self.stack]))
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "stack": self.stack}
+
+
 class Freezable:
     """Mix-in of layers that calls with `training=True` change, unless `frozen_statistics` holds."""
 
@@ -143,10 +185,14 @@ def check_norm(generator: str, norm: str, choices: tuple[str, ...]) -> None:
         )
 
 
-def prelu(name: str) -> tf.keras.layers.PReLU:
-    """Returns a PReLU with one slope per channel, so that weights do not fix the image size."""
-    slope = tf.keras.initializers.Constant(_PRELU_ALPHA)
-    return tf.keras.layers.PReLU(alpha_initializer=slope, shared_axes=[1, 2], name=name)
+def prelu(name: str, stack: int = 1) -> PReLU:
+    """Returns a PReLU with one slope per channel, so that weights do not fix the image size.
+
+    Args:
+        name: the layer's name.
+        stack: the `factor**2` of stacked features (stacked.py), whose places share their slopes.
+    """
+    return PReLU(stack, alpha_initializer=tf.keras.initializers.Constant(_PRELU_ALPHA), name=name)
 
 
 def leaky_relu(slope: float, name: str) -> tf.keras.layers.LeakyReLU:
@@ -162,9 +208,9 @@ def tanh(name: str) -> tf.keras.layers.Activation:
 
 def conv(
     filters: int, size: int, name: str, *, strides: int = 1, initializer="glorot_uniform"
-) -> tf.keras.layers.Conv2D:
+) -> Conv2D:
     """Returns a convolution that keeps the size (or divides it by `strides`)."""
-    return tf.keras.layers.Conv2D(
+    return Conv2D(
         filters, size, strides=strides, padding="same", kernel_initializer=initializer, name=name
     )
 
@@ -176,6 +222,10 @@ def small_init() -> tf.keras.initializers.Initializer:
     published code has the factor 0.1, by which the variance 2 / fan_in becomes 0.02 / fan_in.
     """
     return tf.keras.initializers.VarianceScaling(0.02, "fan_in", "untruncated_normal")
+
+
+def _prelu(features: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+    return tf.where(features > 0, features, alpha * features)
 
 
 @contextlib.contextmanager
