@@ -224,7 +224,7 @@ def _check_crop(name: str, crop_size: int, norm: str, *, strides: int, smallest:
 def _conv(
     filters: int, size: int, name: str, norm: str, *, strides: int = 1, **options
 ) -> tf.keras.layers.Conv2D:
-    make = spectral.SpectralConv2D if norm == "spectral" else tf.keras.layers.Conv2D
+    make = spectral.SpectralConv2D if norm == "spectral" else layers.Conv2D
     return make(filters, size, strides=strides, padding="same", name=name, **options)
 
 

@@ -107,6 +107,9 @@ class Conv2D(tf.keras.layers.Conv2D):
 class PReLU(tf.keras.layers.PReLU):
     """A PReLU of `[B, H, W, C]` with a slope per channel, in half the passes of Keras' own.
 
+    That is for training. Inference has Keras' formula, which others know: OpenVINO makes one layer
+    of it.
+
     With `stack` s the channels are s times C, C of each place after the other, as a pixel shuffle
     takes them; the slopes `[1, 1, C]` count for every place.
     """
@@ -122,10 +125,12 @@ class PReLU(tf.keras.layers.PReLU):
         super().build((*sides, channels // self.stack))
         self.input_spec = None  # The base class expects C channels.
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns inputs, negative ones times their slope."""
-        alpha = tf.cast(self.alpha, inputs.dtype)
-        return _prelu(inputs, tf.tile(tf.reshape(alpha, [-1]), [self.stack]))
+        alpha = tf.tile(tf.reshape(tf.cast(self.alpha, inputs.dtype), [-1]), [self.stack])
+        if training:
+            return _prelu(inputs, alpha)
+        return tf.nn.relu(inputs) - alpha * tf.nn.relu(-inputs)
 
     def get_config(self):
         """Returns the constructor's arguments."""
@@ -143,11 +148,39 @@ class Freezable:
 
 @tf.keras.utils.register_keras_serializable("srgan_tf")
 class BatchNorm(Freezable, tf.keras.layers.BatchNormalization):
-    """Batch normalization whose moving statistics `frozen_statistics` can hold still.
+    """Batch normalization of `[B, H, W, C]`; `frozen_statistics` holds its moving statistics still.
+
+    A single replica normalizes by TensorFlow's fused operation; several by Keras' synchronized
+    statistics, which go over the features five times as often. Weights and results are the same.
 
     The momentum reads as 1 while the layer is frozen: both Kerases then add exactly zero to the
     moving statistics (as long as the batch's own are finite) and normalize as always.
     """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask=None) -> tf.Tensor:
+        """Returns normalized `inputs`; `training` by their own statistics, which it keeps."""
+        training = bool(training and self.trainable)
+        if training and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            return super().call(inputs, training=training, mask=mask)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            *(tf.cast(weight, tf.float32) for weight in (self.gamma, self.beta)),
+            mean=None if training else tf.cast(self.moving_mean, tf.float32),
+            variance=None if training else tf.cast(self.moving_variance, tf.float32),
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        if training and not self.frozen:
+            self._keep(mean, variance, count=tf.size(inputs) / inputs.shape[-1])
+        return outputs
+
+    def _keep(self, mean: tf.Tensor, variance: tf.Tensor, count: tf.Tensor) -> None:
+        """Moves the moving statistics; the variance comes as of a sample of `count` values."""
+        # Keras without the fused operation keeps the variance of the values themselves.
+        count = tf.cast(count, tf.float32)
+        variance *= tf.maximum(count - 1.0, 1.0) / count
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign_add((value - moving) * (1.0 - self.momentum))
 
     @property
     def momentum(self) -> float:
@@ -224,8 +257,18 @@ def small_init() -> tf.keras.initializers.Initializer:
     return tf.keras.initializers.VarianceScaling(0.02, "fan_in", "untruncated_normal")
 
 
-def _prelu(features: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-    return tf.where(features > 0, features, alpha * features)
+@tf.custom_gradient
+def _prelu(features: tf.Tensor, alpha: tf.Tensor):
+    """Returns PReLU of `[B, H, W, C]` with slopes `[C]`, and its gradient."""
+    positive = features > 0
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        by_alpha = upstream * tf.minimum(features, tf.zeros([], features.dtype))
+        # The sum over all but the channels, which is the gradient of a bias.
+        sums = tf.raw_ops.BiasAddGrad(out_backprop=by_alpha)
+        return tf.where(positive, upstream, alpha * upstream), sums
+
+    return tf.where(positive, features, alpha * features), gradient
 
 
 @contextlib.contextmanager

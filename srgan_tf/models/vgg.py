@@ -13,8 +13,8 @@ from absl import logging
 
 from srgan_tf import config as config_lib
 from srgan_tf import images, registry
+from srgan_tf.models import layers, vgg_weights
 from srgan_tf.models import precision as precision_lib
-from srgan_tf.models import vgg_weights
 
 # Of the convolutions of each block.
 _FILTERS = (64, 128, 256, 512, 512)
@@ -81,7 +81,7 @@ def _build(config: config_lib.VggConfig, layer_names: Sequence[str]) -> tf.keras
         if block > 1 and name.endswith("_conv1"):
             pool = tf.keras.layers.MaxPooling2D(2, name=f"block{block - 1}_pool")
             features = pool(features)
-        conv = tf.keras.layers.Conv2D(_FILTERS[block - 1], 3, padding="same", name=name)
+        conv = layers.Conv2D(_FILTERS[block - 1], 3, padding="same", name=name)
         before = conv(features)
         features = tf.keras.layers.ReLU(name=f"{name}_relu")(before)
         if name in layer_names:
