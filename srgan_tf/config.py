@@ -234,6 +234,9 @@ class RunConfig:
         0.5, "What a rollback multiplies the learning rate by; between 0 and 1."
     )
     max_rollbacks: int = config_field(3, "Rollbacks after which the run stops all the same.")
+    profile: tuple[int, ...] = config_field(
+        (), "FROM,TO: write a TensorBoard profile of these steps of the run (the first is 1)."
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -244,6 +247,12 @@ class RunConfig:
             self.on_divergence in ("stop", "rollback"),
             "on_divergence must be stop or rollback",
             on_divergence=self.on_divergence,
+        )
+        require(
+            not self.profile
+            or (len(self.profile) == 2 and 1 <= self.profile[0] <= self.profile[1]),
+            "profile must be two steps FROM,TO, from 1 on",
+            profile=self.profile,
         )
         require(
             0 < self.rollback_factor < 1,

@@ -180,7 +180,10 @@ class BatchNorm(Freezable, tf.keras.layers.BatchNormalization):
         count = tf.cast(count, tf.float32)
         variance *= tf.maximum(count - 1.0, 1.0) / count
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign_add((value - moving) * (1.0 - self.momentum))
+            change = (value - moving) * (1.0 - self.momentum)
+            if self.compute_dtype == "float16":  # An update that overflowed is left out.
+                change = tf.where(tf.math.is_finite(change), change, 0.0)
+            moving.assign_add(change)
 
     @property
     def momentum(self) -> float:

@@ -18,19 +18,31 @@ from srgan_tf.models import precision as precision_lib
 
 # Of the convolutions of each block.
 _FILTERS = (64, 128, 256, 512, 512)
+# Trained features reach some 10^4, and float16 ends at 65504: there all of them are this much
+# smaller. Exact, for the network is linear but for ReLUs and maxima, and this is a power of two.
+_FLOAT16_RANGE = 2.0**-6
 
 
 @tf.keras.utils.register_keras_serializable("srgan_tf")
 class CaffePreprocessing(tf.keras.layers.Layer):
     """RGB in [-1, 1] to the BGR minus channel means that the ImageNet VGGs were trained on."""
 
+    def __init__(self, scale: float = 1.0, **kwargs):
+        """Makes the layer; `scale` multiplies what comes out."""
+        super().__init__(**kwargs)
+        self.scale = scale
+
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns `inputs` preprocessed; `[B, H, W, 3]` like them."""
-        return images.signed_to_caffe(inputs)
+        return images.signed_to_caffe(inputs) * self.scale
 
     def compute_output_shape(self, input_shape):
         """Returns `input_shape`."""
         return input_shape
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "scale": self.scale}
 
 
 def feature_model(
@@ -50,8 +62,9 @@ def feature_model(
     Raises:
         errors.InputError: a layer is unknown, or the weights cannot be had or do not fit.
     """
+    scale = _FLOAT16_RANGE if precision == "float16" else 1.0
     with precision_lib.scope(precision):
-        model = _build(config, layer_names)
+        model = _build(config, layer_names, scale)
     if config.weights == "random":
         logging.warning(
             "The VGG of the content loss has RANDOM weights (vgg_weights=random): its losses mean "
@@ -62,19 +75,23 @@ def feature_model(
         shapes = {layer.name: tuple(layer.kernel.shape) for layer in used}
         weights = vgg_weights.load(config.network, config.weights, shapes)
         for layer in used:
-            layer.set_weights(weights[layer.name])
+            kernel, bias = weights[layer.name]
+            layer.set_weights([kernel, bias * scale])
     model.trainable = False
     return model
 
 
-def _build(config: config_lib.VggConfig, layer_names: Sequence[str]) -> tf.keras.Model:
+def _build(
+    config: config_lib.VggConfig, layer_names: Sequence[str], scale: float
+) -> tf.keras.Model:
     if not layer_names:
         raise ValueError("feature_model needs at least one layer name.")
     convs = vgg_weights.conv_names(config.network)
     position = {name: index for index, name in enumerate(convs)}
     deepest = max(registry.lookup(position, name, "VGG layer") for name in layer_names)
     rgb = tf.keras.Input((None, None, 3), name="rgb")
-    features = CaffePreprocessing(name="caffe_preprocessing")(rgb)
+    # In float32: the rest rounds only what is BGR already.
+    features = CaffePreprocessing(scale, dtype="float32", name="caffe_preprocessing")(rgb)
     outputs = {}
     for name in convs[: deepest + 1]:
         block = int(name[len("block")])
@@ -87,7 +104,7 @@ def _build(config: config_lib.VggConfig, layer_names: Sequence[str]) -> tf.keras
         if name in layer_names:
             chosen = features if config.activation == "after" else before
             scaled = tf.keras.layers.Rescaling(
-                config.feature_scale, dtype="float32", name=f"{name}_features"
+                config.feature_scale / scale, dtype="float32", name=f"{name}_features"
             )
             outputs[name] = scaled(chosen)
     return tf.keras.Model(rgb, outputs, name=config.network)

@@ -17,6 +17,7 @@ from srgan_tf.training import (
     initialization,
     opening,
     optimizers,
+    profiling,
     reporting,
     state,
     steps,
@@ -96,6 +97,7 @@ class _Run:
         self._metrics = reporting.MetricsFile(run_dir, config, self._start)
         self._summaries = reporting.Summaries(run_dir)
         self._doctor = doctor.Doctor()
+        self._profiler = profiling.Profiler(run_dir, config.run)
         self._rollbacks = divergence.Rollbacks(run_dir, config.run)
         # Not None after a rollback: the checkpoint that it led to has the scale from before.
         self._rate_scale = self._rollbacks.scale_after(self._start)
@@ -118,6 +120,7 @@ class _Run:
             while not self._run_stages(stop):
                 pass
         finally:
+            self._profiler.close()
             self._summaries.close()
         return self._finish(stop)
 
@@ -165,8 +168,9 @@ class _Run:
         train_step = steps.distributed_step(self._strategy, self._state)
         batches = iter(self._batches(step))
         while step < span.last and not stop.signal:
-            scalars = train_step(next(batches))
             step += 1
+            with self._profiler.step(step):
+                scalars = train_step(next(batches))
             self._after_step(step, span, scalars, checkpoints, progress)
         checkpoints.save()
 

@@ -11,7 +11,7 @@ from srgan_tf.config import TrainConfig
 from srgan_tf.losses import adversarial
 from srgan_tf.losses import objective as objective_lib
 from srgan_tf.models import discriminators, generators, vgg
-from srgan_tf.training import averages, initialization, optimizers
+from srgan_tf.training import averages, initialization, loss_scaling, optimizers
 
 
 @dataclasses.dataclass
@@ -21,8 +21,9 @@ class TrainState:
     `discriminator` and its optimizer are None in a run without an adversarial stage. `best` is the
     best validation PSNR of the stage so far, `learning_rate_scale` what rollbacks have left of the
     learning rate, `diverged_at` the first step with a non-finite scalar
-    (-1: none). `averaged` is the moving average of the generator, None without `ema_decay`. The VGG
-    is frozen; it is neither checkpointed nor exported.
+    (-1: none). `averaged` is the moving average of the generator, None without `ema_decay`.
+    `loss_scales` holds one for each trained network in float16 and is empty otherwise. The VGG is
+    frozen; it is neither checkpointed nor exported.
     """
 
     config: TrainConfig
@@ -34,6 +35,7 @@ class TrainState:
     discriminator: tf.keras.Model | None
     vgg: tf.keras.Model | None
     averaged: tf.keras.Model | None = None
+    loss_scales: dict[str, loss_scaling.LossScale] = dataclasses.field(default_factory=dict)
     stage_name: str = ""
     stage: Any = None
     generator_optimizer: tf.keras.optimizers.Optimizer | None = None
@@ -61,6 +63,7 @@ class TrainState:
             "generator_optimizer": self.generator_optimizer,
             "discriminator": self.discriminator,
             "discriminator_optimizer": self.discriminator_optimizer,
+            **{f"{name}_loss_scale": scale for name, scale in self.loss_scales.items()},
         }
         return tf.train.Checkpoint(
             **{n: part for n, part in parts.items() if part is not None and n not in without}
@@ -154,6 +157,11 @@ def build(config: TrainConfig) -> TrainState:
         generator=generator,
         discriminator=discriminator,
         averaged=averaged,
+        loss_scales={
+            name: loss_scaling.LossScale()
+            for name, network in (("generator", generator), ("discriminator", discriminator))
+            if config.precision == "float16" and network
+        },
         vgg=vgg.feature_model(config.vgg, layers, config.precision) if layers else None,
     )
     made.check_stages()
