@@ -16,7 +16,9 @@ _SHORT = config.PRECISIONS[1:]
 
 
 def _settings(short, **changes):
-    return dataclasses.replace(test_steps.config(0.003), precision=short, **changes)
+    small = config.DiscriminatorConfig(name="srgan_small", filters=4, dense_units=64)
+    settings = dataclasses.replace(test_steps.config(0.003), discriminator=small)
+    return dataclasses.replace(settings, precision=short, **changes)
 
 
 def test_an_unknown_precision_lists_the_choices():
@@ -41,19 +43,16 @@ def test_all_networks_compute_in_the_precision_of_the_run(short):
 
 
 @pytest.mark.parametrize("short", _SHORT)
-@pytest.mark.parametrize("stage", ["pretrain", "gan"])
-def test_it_learns_what_float32_learns(stage, short):
+def test_it_learns_what_float32_learns(short):
     """The weights move in the same direction, up to what 8 or 11 bits leave."""
     moves = {}
     for name in ("float32", short):
-        made = test_steps.make_state(stage, settings=_settings(name))
+        made = test_steps.make_state("gan", settings=_settings(name))
         before = made.generator.get_weights()
-        step = steps.distributed_step(tf.distribute.get_strategy(), made)
-        for number in range(3):
-            scalars = step(test_steps.batch(number))
+        for number in range(2):
+            scalars = steps.gan_step(made, test_steps.batch(number))
         assert all(scalar.dtype == tf.float32 for scalar in scalars.values())
         assert all(np.isfinite(float(scalar)) for scalar in scalars.values())
-        assert int(made.diverged_at) == -1
         after = made.generator.get_weights()
         moves[name] = np.concatenate([(b - a).ravel() for a, b in zip(before, after, strict=True)])
     one, other = moves.values()
@@ -87,16 +86,16 @@ def test_float16_leaves_out_an_update_that_overflows(replicas):
     scalars = _overflowing(made, step, batch)
     np.testing.assert_array_equal(made.generator.trainable_variables[0].numpy(), before)
     assert np.isfinite(float(scalars["generator_loss"]))
-    assert float(scale.value) == 2.0**125
-    assert int(scale.good_steps) == 0
-    assert int(made.generator_optimizer.iterations) == int(made.step) == 1
-    assert int(made.diverged_at) == -1
+    assert float(scale.value.numpy()) == 2.0**125
+    assert int(scale.good_steps.numpy()) == 0
+    assert int(made.generator_optimizer.iterations.numpy()) == int(made.step.numpy()) == 1
+    assert int(made.diverged_at.numpy()) == -1
     scale.value.assign(2.0**10)
     scale.good_steps.assign(1999)
     step(batch)
     assert not np.array_equal(made.generator.trainable_variables[0].numpy(), before)
-    assert (float(scale.value), int(scale.good_steps)) == (2.0**11, 0)
-    assert int(made.generator_optimizer.iterations) == int(made.step) == 2
+    assert (float(scale.value.numpy()), int(scale.good_steps.numpy())) == (2.0**11, 0)
+    assert int(made.generator_optimizer.iterations.numpy()) == int(made.step.numpy()) == 2
     assert step.experimental_get_tracing_count() == 1
 
 
@@ -118,11 +117,13 @@ def test_what_is_not_finite_at_the_lowest_scale_is_divergence():
     lr, hr = test_steps.batch()
     broken = test_steps.Pair(lr, hr * np.nan)
     step(broken)
-    assert int(made.diverged_at) == -1  # The update was left out, statistics are those of LR.
+    assert (
+        int(made.diverged_at.numpy()) == -1
+    )  # The update was left out, statistics are those of LR.
     assert all(np.isfinite(weight).all() for weight in made.generator.get_weights())
     made.loss_scales["generator"].value.assign(1.0)
     step(broken)
-    assert int(made.diverged_at) == 1
+    assert int(made.diverged_at.numpy()) == 1
     assert float(made.loss_scales["generator"].value) == 1.0
 
 
