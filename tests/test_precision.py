@@ -10,7 +10,7 @@ import test_steps
 
 from srgan_tf import config, errors
 from srgan_tf.models import generators, precision, vgg
-from srgan_tf.training import checkpoints, state, steps
+from srgan_tf.training import checkpoints, optimizers, steps
 
 _SHORT = config.PRECISIONS[1:]
 
@@ -61,32 +61,24 @@ def test_it_learns_what_float32_learns(short):
     assert cosine > 0.8
 
 
-def _overflowing(made, step, batch):
-    """Makes one update whose gradients are not finite, and returns the scalars."""
-    for scale in made.loss_scales.values():
-        scale.value.assign(2.0**126)  # Times a gradient above 4 it is infinite even in float32.
-    return step(batch)
-
-
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_float16_leaves_out_an_update_that_overflows(replicas):
-    strategy = fixtures.strategy() if replicas == 2 else tf.distribute.get_strategy()
+def test_float16_leaves_out_an_update_that_overflows():
+    strategy = fixtures.strategy()
     made = test_steps.make_state("pretrain", strategy, settings=_settings("float16"))
     step = steps.distributed_step(strategy, made)
     whole = test_steps.batch()
 
     def local(context):
-        share = 4 // replicas
-        first = context.replica_id_in_sync_group * share
-        return test_steps.Pair(*(x[first : first + share] for x in whole))
+        first = 2 * context.replica_id_in_sync_group
+        return test_steps.Pair(*(x[first : first + 2] for x in whole))
 
     batch = strategy.experimental_distribute_values_from_function(local)
     scale = made.loss_scales["generator"]
     before = made.generator.trainable_variables[0].numpy()
-    scalars = _overflowing(made, step, batch)
+    scale.value.assign(2.0**100)  # Far above what float16 holds.
+    scalars = step(batch)
     np.testing.assert_array_equal(made.generator.trainable_variables[0].numpy(), before)
     assert np.isfinite(float(scalars["generator_loss"]))
-    assert float(scale.value.numpy()) == 2.0**125
+    assert float(scale.value.numpy()) == 2.0**99
     assert int(scale.good_steps.numpy()) == 0
     assert int(made.generator_optimizer.iterations.numpy()) == int(made.step.numpy()) == 1
     assert int(made.diverged_at.numpy()) == -1
@@ -99,16 +91,21 @@ def test_float16_leaves_out_an_update_that_overflows(replicas):
     assert step.experimental_get_tracing_count() == 1
 
 
-def test_the_scale_cancels():
-    """Twice the scale is the same update: gradients are divided by what they were multiplied by."""
-    weights = []
-    for value in (2.0**8, 2.0**9):
+def test_the_scale_cancels(monkeypatch):
+    """Four times the scale is the same update: gradients are divided by it again."""
+    # Adam would divide a factor out again.
+    table = {"adam": lambda rate, _: tf.keras.optimizers.SGD(rate)}
+    monkeypatch.setattr(optimizers, "OPTIMIZERS", table)
+    moves = []
+    for value in (2.0**8, 2.0**10):
         made = test_steps.make_state("pretrain", settings=_settings("float16"))
         made.loss_scales["generator"].value.assign(value)
+        before = made.generator.get_layer("tail_conv").get_weights()[0]
         steps.pretrain_step(made, test_steps.batch())
-        weights.append(made.generator.get_weights())
-    for one, other in zip(*weights, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-3)  # A step is 3e-3.
+        moves.append(made.generator.get_layer("tail_conv").get_weights()[0] - before)
+    one, other = moves
+    assert np.linalg.norm(one) > 0
+    assert np.linalg.norm(one - other) < 0.01 * np.linalg.norm(one)
 
 
 def test_what_is_not_finite_at_the_lowest_scale_is_divergence():
@@ -123,7 +120,7 @@ def test_what_is_not_finite_at_the_lowest_scale_is_divergence():
     assert all(np.isfinite(weight).all() for weight in made.generator.get_weights())
     made.loss_scales["generator"].value.assign(1.0)
     step(broken)
-    assert int(made.diverged_at.numpy()) == 1
+    assert int(made.diverged_at.numpy()) == 2
     assert float(made.loss_scales["generator"].value) == 1.0
 
 
@@ -172,8 +169,7 @@ def test_vgg_features_do_not_overflow_in_float16(tmp_path):
 
 
 def test_a_run_keeps_its_precision():
-    assert state.TrainConfig().precision == "float32"
-    one, other = (config.TrainConfig(precision=name) for name in ("float32", "bfloat16"))
+    one, other = (_settings(name) for name in ("float32", "bfloat16"))
     assert config.differences(one, other, ignore=("run.",)) == [
         "precision: 'float32' -> 'bfloat16'"
     ]
