@@ -237,12 +237,20 @@ class RunConfig:
     profile: tuple[int, ...] = config_field(
         (), "FROM,TO: write a TensorBoard profile of these steps of the run (the first is 1)."
     )
+    max_bad_records: int = config_field(
+        0,
+        "Training records that may be unreadable: others then take their place; with more, the run "
+        "saves and stops.",
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type is int:
-                require(value >= 1, f"{field.name} must be at least 1", **{field.name: value})
+                least = min(1, field.default)
+                require(
+                    value >= least, f"{field.name} must be at least {least}", **{field.name: value}
+                )
         require(
             self.on_divergence in ("stop", "rollback"),
             "on_divergence must be stop or rollback",

@@ -2,8 +2,8 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 
-import tensorflow as tf
 from absl import logging
 
 from srgan_tf import errors
@@ -14,6 +14,7 @@ from srgan_tf.training import (
     curves,
     divergence,
     doctor,
+    feeding,
     initialization,
     opening,
     optimizers,
@@ -54,7 +55,7 @@ def train(
         errors.InputError: bad data, devices or weights, or `run_dir` holds another run.
         errors.RunError: training diverged.
     """
-    train_split = records.open_split(data_dir, "train")
+    feed = feeding.Feed(config, data_dir=data_dir, run_dir=run_dir)
     validation_split = records.open_split(data_dir, "validation")
     strategy = strategy_lib.make_strategy(devices)
     if config.data.batch_size % strategy.num_replicas_in_sync:
@@ -63,7 +64,7 @@ def train(
             f"batch_size={config.data.batch_size}."
         )
     # Everything that can be wrong is found before the run folder is made.
-    pipeline.check(train_split, config.data)
+    pipeline.check(feed.split, config.data)
     begins = not checkpoints_lib.latest_step(run_dir)
     if begins:  # Later on the weights' source is no longer needed.
         initialization.check(config)
@@ -71,8 +72,8 @@ def train(
         train_state = state.build(config)
         initial = train_state.initialize() if begins else None
     validator = validation.Validator(validation_split, config, train_state.output_generator)
-    opening.open_run_folder(run_dir, config, train_split, validation_split, initial)
-    run = _Run(config, run_dir, strategy, train_state, train_split, validator)
+    opening.open_run_folder(run_dir, config, feed.split, validation_split, initial)
+    run = _Run(config, run_dir, strategy, train_state, feed, validator)
     with stopping.StopRequest() as stop:
         return run.run(stop)
 
@@ -89,10 +90,10 @@ def spans(config: TrainConfig) -> list[_Span]:
 class _Run:
     """The parts of a run that its stages share."""
 
-    def __init__(self, config, run_dir, strategy, train_state, train_split, validator):
+    def __init__(self, config, run_dir, strategy, train_state, feed, validator):
         self._config, self._run_dir = config, run_dir
         self._strategy, self._state = strategy, train_state
-        self._train_split, self._validator = train_split, validator
+        self._feed, self._validator = feed, validator
         self._start = checkpoints_lib.latest_step(run_dir)
         self._metrics = reporting.MetricsFile(run_dir, config, self._start)
         self._summaries = reporting.Summaries(run_dir)
@@ -166,22 +167,24 @@ class _Run:
         logging.info("Stage %s: steps %d to %d.", span.name, step + 1, span.last)
         self._doctor.enter_stage()
         train_step = steps.distributed_step(self._strategy, self._state)
-        batches = iter(self._batches(step))
+        batches = self._batches(step)
         while step < span.last and not stop.signal:
+            try:
+                batch = next(batches)
+            except feeding.BadData:
+                checkpoints.save()
+                raise
             step += 1
             with self._profiler.step(step):
-                scalars = train_step(next(batches))
+                scalars = train_step(batch)
             self._after_step(step, span, scalars, checkpoints, progress)
         checkpoints.save()
 
-    def _batches(self, step: int) -> tf.distribute.DistributedDataset:
+    def _batches(self, step: int) -> Iterator[pipeline.Pair]:
         data = self._config.data
         updates = getattr(self._state.stage, "discriminator_updates", 1)
         data = dataclasses.replace(data, batch_size=data.batch_size * updates)
-        dataset = pipeline.training_dataset(
-            self._train_split, data, seed=self._config.seed, start_step=step
-        )
-        return self._strategy.experimental_distribute_dataset(dataset)
+        return self._feed.batches(self._strategy, data, step)
 
     def _after_step(self, step, span, scalars, checkpoints, progress) -> None:
         """Logs, validates and saves when it is time, or at the end of the stage."""
@@ -193,6 +196,8 @@ class _Run:
         if not (logged or validated or saved):
             progress.advance(span.name, None)
             return
+        if validated or saved:
+            self._feed.clock.skip()
         self._stop_if_diverged(checkpoints)
         values = {name: float(value) for name, value in scalars.items()}
         rate = optimizers.learning_rate_at(
@@ -205,7 +210,9 @@ class _Run:
             self._doctor.observe(step, values)
         if logged or validated:
             self._metrics.append(row)
-            self._summaries.train(step, {**values, "learning_rate": rate})
+            # Not in metrics.csv: time differs from run to run.
+            waited = self._feed.clock.observe()
+            self._summaries.train(step, {**values, "learning_rate": rate, **waited})
         if saved:
             checkpoints.save()
         progress.advance(span.name, values)
@@ -237,6 +244,9 @@ class _Run:
     def _finish(self, stop: stopping.StopRequest) -> int:
         curve = curves.write_curves(self._run_dir, self._validator.bicubic_psnr)
         step = int(self._state.step.numpy())
+        waited = self._feed.clock.total_share
+        if waited is not None:
+            logging.info("%.1f %% of the training time went by waiting for data.", 100 * waited)
         if stop.signal and step < self._config.total_steps:
             logging.info(
                 "Stopped at step %d of %d, saved; the same command continues.",
