@@ -130,7 +130,7 @@ def test_loss_scales_are_saved(tmp_path):
     made.loss_scales["discriminator"].value.assign(64.0)
     made.loss_scales["generator"].good_steps.assign(7)
     checkpoints.Checkpoints(str(tmp_path), made, keep=1).save()
-    checkpoints.Checkpoints(str(tmp_path), fresh, keep=1).restore()
+    checkpoints.Checkpoints(str(tmp_path), fresh, keep=1).restore(0)
     assert float(fresh.loss_scales["discriminator"].value) == 64.0
     assert int(fresh.loss_scales["generator"].good_steps) == 7
 

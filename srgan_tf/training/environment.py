@@ -18,10 +18,15 @@ def describe() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": versions(),
         "logical_devices": [device.name for device in tf.config.list_logical_devices()],
         "commit": _commit(),
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Returns the versions of what a run's numbers depend on; None for what is not here."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:
