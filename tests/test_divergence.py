@@ -12,7 +12,8 @@ import test_steps
 import test_training
 
 from srgan_tf import errors, run_folder
-from srgan_tf.training import checkpoints, divergence, loop, reporting
+from srgan_tf.training import checkpoints, divergence, doctor, loop, reporting
+from srgan_tf.training import run as run_lib
 
 data = test_training.data
 
@@ -20,7 +21,7 @@ data = test_training.data
 @pytest.fixture
 def exploding(monkeypatch):
     """Makes the steps whose numbers are put in the returned list poison the generator, once."""
-    real, when = loop.steps.distributed_step, []
+    real, when = run_lib.steps.distributed_step, []
 
     def distributed_step(strategy, state):
         step = real(strategy, state)
@@ -35,7 +36,7 @@ def exploding(monkeypatch):
 
         return run
 
-    monkeypatch.setattr(loop.steps, "distributed_step", distributed_step)
+    monkeypatch.setattr(run_lib.steps, "distributed_step", distributed_step)
     return when
 
 
@@ -126,7 +127,7 @@ def test_checkpoints_from_before_rollbacks_are_continued(data, tmp_path, monkeyp
         patch.setattr(
             state, "checkpoint", lambda self, without=(): real(self, ("learning_rate_scale",))
         )
-        patch.setattr(loop._Run, "_after_step", _stopping_after(loop._Run._after_step, 4))
+        patch.setattr(run_lib.Run, "_after_step", _stopping_after(run_lib.Run._after_step, 4))
         assert test_training.train(stages(), data, run_dir) == 130
     names = tf.train.load_checkpoint(str(run_dir / "checkpoints" / "ckpt-4"))
     assert not names.has_tensor("learning_rate_scale/.ATTRIBUTES/VARIABLE_VALUE")
@@ -161,8 +162,8 @@ def test_a_best_checkpoint_of_undone_steps_is_removed(tmp_path):
 @pytest.mark.parametrize("wanted", [True, False])
 def test_the_doctor_looks_unless_told_not_to(data, tmp_path, monkeypatch, wanted):
     seen = []
-    monkeypatch.setattr(loop.doctor.Doctor, "observe", lambda *_: seen.append("scalars"))
-    monkeypatch.setattr(loop.doctor.Doctor, "observe_validation", lambda *_: seen.append("scores"))
+    monkeypatch.setattr(doctor.Doctor, "observe", lambda *_: seen.append("scalars"))
+    monkeypatch.setattr(doctor.Doctor, "observe_validation", lambda *_: seen.append("scores"))
     config = stages(pretrain=2)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, doctor=wanted))
     assert test_training.train(config, data, tmp_path / "run") == 0

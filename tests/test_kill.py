@@ -36,6 +36,7 @@ from srgan_tf.config import (
     TrainConfig,
 )
 from srgan_tf.training import checkpoints, environment, loop, reporting, validation
+from srgan_tf.training import run as run_lib
 
 KILLS = 100 if os.environ.get("SRGAN_LONG_TESTS") else 20
 SEED = int(os.environ.get("SRGAN_KILL_SEED", "5"))
@@ -102,17 +103,17 @@ def _train(config, data, run_dir, connection):
         (validation.Validator, "evaluate"),
         (validation, "write_png"),
         (reporting.MetricsFile, "append"),
-        (loop.curves, "write_curves"),
+        (run_lib.curves, "write_curves"),
     ):
         setattr(owner, name, _told(getattr(owner, name), name, connection))
-    real = loop._Run._after_step
+    real = run_lib.Run._after_step
 
     def after_step(self, step, *arguments):
         connection.send(step)
         real(self, step, *arguments)
         connection.send("step")
 
-    loop._Run._after_step = after_step
+    run_lib.Run._after_step = after_step
     connection.send("start")
     sys.exit(loop.train(config, data_dir=data, run_dir=run_dir, devices=("cpu:0",)))
 

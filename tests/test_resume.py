@@ -28,6 +28,7 @@ from srgan_tf.training import (
     state,
     stopping,
 )
+from srgan_tf.training import run as run_lib
 
 data = test_training.data
 KERAS = metadata.version("keras").split(".")[0]
@@ -142,7 +143,7 @@ def cheap(monkeypatch):
 
         return run
 
-    monkeypatch.setattr(loop.steps, "distributed_step", distributed_step)
+    monkeypatch.setattr(run_lib.steps, "distributed_step", distributed_step)
     return poisoned
 
 

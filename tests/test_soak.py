@@ -22,6 +22,7 @@ from srgan_tf.config import (
     TrainConfig,
 )
 from srgan_tf.training import loop, reporting, steps
+from srgan_tf.training import run as run_lib
 
 LONG = bool(os.environ.get("SRGAN_LONG_TESTS"))
 STEPS = 10_000 if LONG else 600
@@ -71,7 +72,7 @@ def _measured():
 def _soak(data, run_dir, connection):
     """Trains in a process of its own and sends what it measured."""
     made, seen = {}, {}
-    real_step, real_after = steps.distributed_step, loop._Run._after_step
+    real_step, real_after = steps.distributed_step, run_lib.Run._after_step
 
     def distributed_step(strategy, state):
         made[state.stage_name] = real_step(strategy, state)
@@ -83,7 +84,7 @@ def _soak(data, run_dir, connection):
             seen[step] = _measured()
             made["validation"] = self._validator._forward
 
-    loop.steps.distributed_step, loop._Run._after_step = distributed_step, after_step
+    run_lib.steps.distributed_step, run_lib.Run._after_step = distributed_step, after_step
     code = loop.train(config(), data_dir=data, run_dir=run_dir, devices=("cpu:0",))
     traces = {name: one.experimental_get_tracing_count() for name, one in made.items()}
     connection.send((code, traces, seen))

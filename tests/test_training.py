@@ -24,6 +24,7 @@ from srgan_tf.models import discriminators
 from srgan_tf.serving import export
 from srgan_tf.serving.upscaler import Upscaler
 from srgan_tf.training import checkpoints, loop, reporting, stopping, validation
+from srgan_tf.training import run as run_lib
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_samples_are_three_panels_of_a_validation_image(whole):
 def test_a_run_stopped_often_ends_as_if_it_had_not_been(data, whole, tmp_path, monkeypatch):
     """Within stages and at both borders: weights, slots and metrics.csv equal to the bit."""
     run_dir = tmp_path / "run"
-    real = loop._Run._after_step
+    real = run_lib.Run._after_step
     for stop_at in (1, 3, 4, 6, 7):
 
         def stopping_after(self, step, *arguments, stop_at=stop_at):
@@ -119,10 +120,10 @@ def test_a_run_stopped_often_ends_as_if_it_had_not_been(data, whole, tmp_path, m
             if step == stop_at:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        monkeypatch.setattr(loop._Run, "_after_step", stopping_after)
+        monkeypatch.setattr(run_lib.Run, "_after_step", stopping_after)
         assert train(tiny(), data, run_dir) == 130
         assert checkpoints.latest_step(str(run_dir)) == stop_at
-    monkeypatch.setattr(loop._Run, "_after_step", real)
+    monkeypatch.setattr(run_lib.Run, "_after_step", real)
     assert train(tiny(), data, run_dir) == 0
     expected, got = weights(whole), weights(run_dir)
     assert expected.keys() == got.keys()
@@ -156,7 +157,7 @@ def averaged(data, tmp_path_factory):
 def test_a_run_with_every_option_is_continued_to_the_bit(data, averaged, tmp_path, monkeypatch):
     run_dir = tmp_path / "run"
     monkeypatch.setattr(discriminators, "build", test_steps.small_discriminator)
-    real = loop._Run._after_step
+    real = run_lib.Run._after_step
     for stop_at in (2, 5):
 
         def stopping_after(self, step, *arguments, stop_at=stop_at):
@@ -164,9 +165,9 @@ def test_a_run_with_every_option_is_continued_to_the_bit(data, averaged, tmp_pat
             if step == stop_at:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        monkeypatch.setattr(loop._Run, "_after_step", stopping_after)
+        monkeypatch.setattr(run_lib.Run, "_after_step", stopping_after)
         assert train(optioned(), data, run_dir) == 130
-    monkeypatch.setattr(loop._Run, "_after_step", real)
+    monkeypatch.setattr(run_lib.Run, "_after_step", real)
     assert train(optioned(), data, run_dir) == 0
     expected, got = weights(averaged, 7), weights(run_dir, 7)
     assert expected.keys() == got.keys()
@@ -264,7 +265,7 @@ def test_a_folder_of_something_else_is_refused(data, tmp_path):
 
 
 def test_divergence_names_step_and_last_good_checkpoint(data, tmp_path, monkeypatch):
-    real = loop.steps.distributed_step
+    real = run_lib.steps.distributed_step
 
     def exploding(strategy, train_state):
         step = real(strategy, train_state)
@@ -279,7 +280,7 @@ def test_divergence_names_step_and_last_good_checkpoint(data, tmp_path, monkeypa
 
         return run
 
-    monkeypatch.setattr(loop.steps, "distributed_step", exploding)
+    monkeypatch.setattr(run_lib.steps, "distributed_step", exploding)
     stages = dataclasses.replace(
         tiny().stages, pretrain=dataclasses.replace(tiny().stages.pretrain, steps=8)
     )
