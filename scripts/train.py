@@ -29,7 +29,10 @@ _RECIPE = flags.DEFINE_string(
 _DATA = flags.DEFINE_string("data", None, "Folder that srgan-prepare wrote.")
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run; made, or continued.")
 _DEVICES = flags.DEFINE_list(
-    "devices", [], "Devices to train on, for example gpu:0,gpu:1 (default: all GPUs, or the CPU)."
+    "devices",
+    [],
+    "Devices to train on, for example gpu:0,gpu:1 (default: all GPUs, or the CPU); tpu or tpu:NAME "
+    "for a TPU.",
 )
 _LIST = flags.DEFINE_boolean(
     "list", False, "Print what there is to choose from, with a line each, and exit."

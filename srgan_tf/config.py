@@ -233,6 +233,11 @@ class RunConfig:
         "Warn when the discriminator wins or loses for long, pictures collapse, colours drift or a "
         "checkerboard rises.",
     )
+    deterministic: bool = config_field(
+        False,
+        "Use only operations that give the same bits each time: a run that is stopped, killed and "
+        "continued ends as one that was not. CPUs do so anyway, GPUs become slower.",
+    )
     on_divergence: str = config_field(
         "stop",
         "When a loss or weight is not finite: stop, or rollback (to the last good checkpoint, with "

@@ -14,6 +14,7 @@ from srgan_tf.training import (
     curves,
     divergence,
     doctor,
+    environment,
     feeding,
     initialization,
     opening,
@@ -64,6 +65,8 @@ def train(
 def _train(config, data_dir, run_dir, devices, stop, lock) -> int:
     feed = feeding.Feed(config, data_dir=data_dir, run_dir=run_dir)
     validation_split = records.open_split(data_dir, "validation")
+    if config.run.deterministic:
+        environment.make_deterministic()
     strategy = strategy_lib.make_strategy(devices)
     if config.data.batch_size % strategy.num_replicas_in_sync:
         raise errors.InputError(
