@@ -48,13 +48,13 @@ def sgd(monkeypatch):
     monkeypatch.setattr(optimizers, "OPTIMIZERS", table)
 
 
-def small_discriminator(settings, crop_size):
+def small_discriminator(settings, crop_size, precision):
     """Stands in for `discriminators.build`: two convolutions that give a map of logits.
 
     The paper's takes minutes to trace on two replicas with a second-order gradient; what is
     reduced over replicas here is the same, batch normalization's statistics included.
     """
-    del settings
+    del settings, precision
     image = tf.keras.Input((crop_size, crop_size, 3), name="image")
     features = tf.keras.layers.Conv2D(4, 3, strides=2, padding="same", name="conv1")(image)
     features = layers.batch_norm("conv1_bn")(features)
