@@ -50,6 +50,7 @@ LEVELS = {
     "srgan_tf.explain": 2,
     "srgan_tf.serving": 2,
     "srgan_tf.listing": 2,
+    "srgan_tf.benchmark": 2,
     "data_prep": 3,
     "scripts": 3,
 }
@@ -76,6 +77,7 @@ COMMANDS = {
     "srgan-export": "scripts/export.py",
     "srgan-upscale": "scripts/upscale.py",
     "srgan-degrade": "scripts/degrade.py",
+    "srgan-benchmark": "scripts/benchmark.py",
 }
 
 
