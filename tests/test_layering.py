@@ -69,7 +69,12 @@ WITHOUT_TENSORFLOW = [
     "bicubic",
 ]
 # Where whole photos are handled by Pillow or NumPy, before or after TensorFlow.
-OWN_RANGES = {"srgan_tf.images", "srgan_tf.photos", "srgan_tf.bicubic"}
+OWN_RANGES = {
+    "srgan_tf.images",
+    "srgan_tf.photos",
+    "srgan_tf.bicubic",
+    "srgan_tf.benchmark.peer_worker",  # Runs where srgan_tf is not.
+}
 COMMANDS = {
     "srgan-prepare": "data_prep/prepare.py",
     "srgan-train": "scripts/train.py",
