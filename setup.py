@@ -85,6 +85,7 @@ setuptools.setup(
             "srgan-export = srgan_tf_scripts.export:run",
             "srgan-upscale = srgan_tf_scripts.upscale:run",
             "srgan-degrade = srgan_tf_scripts.degrade:run",
+            "srgan-benchmark = srgan_tf_scripts.benchmark:run",
         ]
     },
     classifiers=[

@@ -51,6 +51,7 @@ LEVELS = {
     "srgan_tf.explain": 2,
     "srgan_tf.serving": 2,
     "srgan_tf.listing": 2,
+    "srgan_tf.benchmark": 2,
     "data_prep": 3,
     "scripts": 3,
 }
@@ -69,7 +70,12 @@ WITHOUT_TENSORFLOW = [
     "bicubic",
 ]
 # Where whole photos are handled by Pillow or NumPy, before or after TensorFlow.
-OWN_RANGES = {"srgan_tf.images", "srgan_tf.photos", "srgan_tf.bicubic"}
+OWN_RANGES = {
+    "srgan_tf.images",
+    "srgan_tf.photos",
+    "srgan_tf.bicubic",
+    "srgan_tf.benchmark.peer_worker",  # Runs where srgan_tf is not.
+}
 COMMANDS = {
     "srgan-prepare": "data_prep/prepare.py",
     "srgan-train": "scripts/train.py",
@@ -77,6 +83,7 @@ COMMANDS = {
     "srgan-export": "scripts/export.py",
     "srgan-upscale": "scripts/upscale.py",
     "srgan-degrade": "scripts/degrade.py",
+    "srgan-benchmark": "scripts/benchmark.py",
 }
 
 
