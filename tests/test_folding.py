@@ -36,9 +36,7 @@ def _pairs():
 
 @pytest.mark.parametrize(("name", "kind", "scale"), _pairs())
 def test_folded_equals_unfolded(name, kind, scale):
-    settings = config.GeneratorConfig(
-        name=name, filters=4, blocks=2, norm="batch", upsampling=kind
-    )
+    settings = config.GeneratorConfig(name=name, filters=4, blocks=2, norm="batch", upsampling=kind)
     generator = trained_like(settings, scale)
     folded = folding.fold(generator, settings, scale)
     kinds = [type(layer).__name__ for layer in folded.layers]

@@ -28,6 +28,7 @@ LEVELS = {
     "srgan_tf.images": 0,
     "srgan_tf.files": 0,
     "srgan_tf.photos": 0,
+    "srgan_tf.png": 0,
     "srgan_tf.cli": 0,
     "srgan_tf.terminal": 0,
     "srgan_tf.flag_utils": 0,
@@ -65,6 +66,7 @@ WITHOUT_TENSORFLOW = [
     "registry",
     "terminal",
     "photos",
+    "png",
     "bicubic",
 ]
 # Where whole photos are handled by Pillow or NumPy, before or after TensorFlow.

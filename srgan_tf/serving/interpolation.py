@@ -62,6 +62,7 @@ def export(
         a.generator,
         os.path.join(output, str(step)),
         source=f"--interpolate={between}",
+        generator_config=a.config,
         scale=a.scale,
         overwrite=overwrite,
         facts={
