@@ -54,6 +54,18 @@ _MEMORY_MB = flags.DEFINE_integer(
     "and formats other than PNG, which hold the output as a whole: decides the size of tiles.",
     lower_bound=1,
 )
+_BACKEND = flags.DEFINE_enum(
+    "backend",
+    "tensorflow",
+    ["tensorflow", "openvino"],
+    "What runs the model; openvino (the extra `openvino`) takes less memory and time on CPUs.",
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    None,
+    ["float32", "bfloat16"],
+    "For --backend=openvino: bfloat16 is faster on CPUs that have it (default: float32).",
+)
 _TILE_SIZE = flags.DEFINE_integer(
     "tile_size",
     None,
@@ -82,6 +94,8 @@ def main(argv: list[str]) -> int:
         weights=_WEIGHTS.value,
         tile_size=_TILE_SIZE.value,
         memory_mb=_MEMORY_MB.value,
+        backend=_BACKEND.value,
+        precision=_PRECISION.value,
     )
     jobs = pictures.plan(
         inputs,

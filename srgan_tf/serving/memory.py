@@ -17,11 +17,11 @@ DEFAULT_MB = 1500
 # What is measured beside the tensors that a layer needs at least: scratch, and freed memory that
 # the allocator keeps. In bytes per LR pixel and as a factor.
 _FACTOR = 1.25
-_EXTRA = 1000
+_EXTRA = 300
 # TensorFlow with a model, where the system does not tell.
 _USUAL_RESIDENT = 700_000_000
-# Beside tiles: a picture decoded ahead, buffers of encoders and of Python.
-_RESERVE = 64_000_000
+# Beside tiles: a picture decoded ahead, buffers of encoders, freed memory that is kept.
+_RESERVE = 128_000_000
 # LR pixels that go through the tail at once: more are no faster.
 PART = 128 * 128
 SMALLEST_PART = 32 * 32

@@ -1,6 +1,8 @@
 """Loads a model for upscaling from where it lies: a run folder, a SavedModel, or a wheel."""
 
+import functools
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,10 @@ import tensorflow as tf
 from absl import logging
 
 from srgan_tf import config as config_lib
-from srgan_tf import errors, run_folder
+from srgan_tf import errors, registry, run_folder
 from srgan_tf.models import pretrained
+from srgan_tf.serving import backends, export, folding, memory
 from srgan_tf.serving import engine as engine_lib
-from srgan_tf.serving import export, folding, memory
 
 # What exports from before it was recorded are taken to need, per filter and pixel of the output:
 # twice that of the paper's generator, which is more than that of any with subpixel upsampling.
@@ -19,10 +21,21 @@ _OLD_BYTES = 26
 _OLD_FILTERS = 64
 
 
+# Makes functions on arrays of a model's signatures (backends.py).
+_Prepare = Callable[[Mapping[str, Any]], backends.Functions]
+
+
 def load(
-    path: str, checkpoint: str, weights: str | None
+    path: str,
+    checkpoint: str,
+    weights: str | None,
+    *,
+    backend: str = "tensorflow",
+    precision: str | None = None,
 ) -> tuple[engine_lib.Engine, dict[str, Any]]:
     """Returns the model and where it comes from; arguments and errors as `Upscaler.load`'s."""
+    make = registry.lookup(backends.BACKENDS, backend, "backend")
+    prepare = functools.partial(make, precision=precision)
     if path in pretrained.PRETRAINED:
         if checkpoint != "last" or weights:
             raise errors.InputError(
@@ -31,9 +44,9 @@ def load(
             )
         if tf.io.gfile.isdir(path):
             logging.warning("%s is the pretrained model; the folder is ./%s.", path, path)
-        return _from_pretrained(path)
+        return _from_pretrained(path, prepare)
     if run_folder.is_run_folder(path):
-        return _from_run_folder(path, checkpoint, weights)
+        return _from_run_folder(path, checkpoint, weights, prepare)
     directory = _find_saved_model(path)
     chosen = {"checkpoint": checkpoint if checkpoint != "last" else None, "weights": weights}
     for flag, value in chosen.items():
@@ -42,21 +55,21 @@ def load(
                 f"--{flag}={value} is for run folders; {path} is a SavedModel, which holds a "
                 "single one."
             )
-    return _from_saved_model(directory)
+    return _from_saved_model(directory, prepare)
 
 
-def _from_pretrained(name: str) -> tuple[engine_lib.Engine, dict[str, Any]]:
+def _from_pretrained(name: str, prepare: _Prepare) -> tuple[engine_lib.Engine, dict[str, Any]]:
     engine = _from_generator(
-        pretrained.load_generator(name), pretrained.GENERATOR, pretrained.SCALE
+        pretrained.load_generator(name), pretrained.GENERATOR, pretrained.SCALE, prepare
     )
     return engine, {"kind": "pretrained", "name": name, "source": pretrained.SOURCE}
 
 
 def _from_run_folder(
-    path: str, checkpoint: str, weights: str | None
+    path: str, checkpoint: str, weights: str | None, prepare: _Prepare
 ) -> tuple[engine_lib.Engine, dict[str, Any]]:
     generator, config, step = run_folder.load_generator(path, checkpoint, weights)
-    return _from_generator(generator, config.generator, config.data.scale), {
+    return _from_generator(generator, config.generator, config.data.scale, prepare), {
         "kind": "run folder",
         "path": path,
         "checkpoint": checkpoint,
@@ -68,19 +81,23 @@ def _from_run_folder(
 
 
 def _from_generator(
-    generator: tf.keras.Model, config: config_lib.GeneratorConfig, scale: int
+    generator: tf.keras.Model,
+    config: config_lib.GeneratorConfig,
+    scale: int,
+    prepare: _Prepare,
 ) -> engine_lib.Engine:
     module = export.ServingModule(folding.fold(generator, config, scale))
-    return _engine(module.signatures(), module.facts(scale), keep=module)
+    return _engine(prepare(module.signatures()), module.facts(scale), keep=module)
 
 
-def _from_saved_model(directory: str) -> tuple[engine_lib.Engine, dict[str, Any]]:
+def _from_saved_model(
+    directory: str, prepare: _Prepare
+) -> tuple[engine_lib.Engine, dict[str, Any]]:
     provenance = export.read_provenance(directory)
     try:
         with export.quiet():
             loaded = tf.saved_model.load(directory)
-        calls = dict(loaded.signatures)
-        calls[export.SIGNATURE]  # No export lacks it.
+        loaded.signatures[export.SIGNATURE]  # No export lacks it.
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0]
         raise errors.InputError(f"{directory} cannot be loaded: {reason}") from error
@@ -94,24 +111,21 @@ def _from_saved_model(directory: str) -> tuple[engine_lib.Engine, dict[str, Any]
         "generator": provenance.get("config", {}).get("generator", {}).get("name"),
         **{name: provenance[name] for name in ("interpolation",) if name in provenance},
     }
-    # The signatures alone keep nothing alive: the engine does.
-    return _engine(calls, provenance, keep=loaded), origin
+    return _engine(prepare(loaded.signatures), provenance, keep=loaded), origin
 
 
-def _engine(calls: dict[str, Any], facts: dict[str, Any], keep: Any = None) -> engine_lib.Engine:
-    """Makes the engine of TensorFlow functions by name and of what is recorded of the model."""
+def _engine(functions: backends.Functions, facts: dict[str, Any], keep: Any) -> engine_lib.Engine:
+    """Makes the engine of a model's functions and of what is recorded of it."""
+    halves = None
+    if "trunk" in functions and "tail_rim" in facts:
+        halves = engine_lib.Halves(
+            trunk=functions["trunk"], tail=functions["tail"], rim=facts["tail_rim"]
+        )
 
     def whole(lr: np.ndarray, keep: Any = keep) -> np.ndarray:
-        del keep
-        return calls[export.SIGNATURE](lr=tf.constant(lr))["sr"].numpy()
+        del keep  # Neither functions nor signatures keep the weights alive.
+        return functions[export.SIGNATURE](lr)
 
-    halves = None
-    if "trunk" in calls and "tail_rim" in facts:
-        halves = engine_lib.Halves(
-            trunk=lambda lr: calls["trunk"](lr=tf.constant(lr))["features"],
-            tail=lambda features: calls["tail"](features=features)["sr"].numpy(),
-            rim=facts["tail_rim"],
-        )
     return engine_lib.Engine(
         whole=whole,
         halves=halves,

@@ -58,6 +58,8 @@ class Upscaler:
         weights: str | None = None,
         tile_size: int | None = None,
         memory_mb: int = memory.DEFAULT_MB,
+        backend: str = "tensorflow",
+        precision: str | None = None,
     ) -> "Upscaler":
         """Loads a run folder, a SavedModel, the highest version in a folder of them, or by name.
 
@@ -68,12 +70,16 @@ class Upscaler:
             weights: "raw" or "ema" of a run folder; None is "ema" where the run has it.
             tile_size: side of a tile in LR pixels; None lets `memory_mb` decide.
             memory_mb: what the process may take, beside the picture and the file.
+            backend: what runs the model, a key of `backends.BACKENDS`.
+            precision: what the backend computes in; None is the model's own.
 
         Raises:
             errors.InputError: `path` is none of these, or cannot be loaded, or the budget is too
-                small.
+                small, or the backend or its precision cannot be had.
         """
-        engine, origin = models.load(path, checkpoint, weights)
+        engine, origin = models.load(
+            path, checkpoint, weights, backend=backend, precision=precision
+        )
         return cls(engine, memory_mb=memory_mb, tile_size=tile_size, origin=origin)
 
     def strips(self, rgb: np.ndarray) -> Iterator[np.ndarray]:
