@@ -12,6 +12,7 @@ from srgan_tf.serving import folding
 
 def trained_like(settings: config.GeneratorConfig, scale: int, seed: int = 1) -> tf.keras.Model:
     """Builds a generator with random weights and statistics: nothing is at 0 or 1 any more."""
+    tf.keras.utils.set_random_seed(seed)
     model = generators.build(settings, scale)
     random = np.random.RandomState(seed)
     for weight in model.weights:

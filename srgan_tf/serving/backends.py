@@ -21,7 +21,7 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 Functions = dict[str, Callable[[Any], Any]]
 
 
-def tensorflow(signatures: Mapping[str, Any], precision: str | None) -> Functions:
+def tensorflow(signatures: Mapping[str, Any], precision: str | None = None) -> Functions:
     """Runs the signatures as they are; the precision is the network's own.
 
     Raises:
@@ -39,7 +39,7 @@ def tensorflow(signatures: Mapping[str, Any], precision: str | None) -> Function
     return {name: functools.partial(call, name) for name in signatures if name in _INPUTS}
 
 
-def openvino(signatures: Mapping[str, Any], precision: str | None) -> Functions:
+def openvino(signatures: Mapping[str, Any], precision: str | None = None) -> Functions:
     """Converts the signatures; `precision` is float32 (None) or bfloat16.
 
     Raises:

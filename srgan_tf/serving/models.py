@@ -59,7 +59,7 @@ def load(
 
 
 def _from_pretrained(name: str, prepare: _Prepare) -> tuple[engine_lib.Engine, dict[str, Any]]:
-    engine = _from_generator(
+    engine = from_generator(
         pretrained.load_generator(name), pretrained.GENERATOR, pretrained.SCALE, prepare
     )
     return engine, {"kind": "pretrained", "name": name, "source": pretrained.SOURCE}
@@ -69,7 +69,7 @@ def _from_run_folder(
     path: str, checkpoint: str, weights: str | None, prepare: _Prepare
 ) -> tuple[engine_lib.Engine, dict[str, Any]]:
     generator, config, step = run_folder.load_generator(path, checkpoint, weights)
-    return _from_generator(generator, config.generator, config.data.scale, prepare), {
+    return from_generator(generator, config.generator, config.data.scale, prepare), {
         "kind": "run folder",
         "path": path,
         "checkpoint": checkpoint,
@@ -80,12 +80,13 @@ def _from_run_folder(
     }
 
 
-def _from_generator(
+def from_generator(
     generator: tf.keras.Model,
     config: config_lib.GeneratorConfig,
     scale: int,
-    prepare: _Prepare,
+    prepare: _Prepare = backends.tensorflow,
 ) -> engine_lib.Engine:
+    """Returns the engine of a generator that `config` describes, batch normalization folded."""
     module = export.ServingModule(folding.fold(generator, config, scale))
     return _engine(prepare(module.signatures()), module.facts(scale), keep=module)
 

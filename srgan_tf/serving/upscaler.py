@@ -40,13 +40,14 @@ class Upscaler:
         self.origin = origin
         self._engine = engine
         self._tile_size = tile_size
-        self._available = 0
+        self._memory_mb = self._available = 0
         if tile_size is None:
+            memory.return_freed()
             # The first run takes memory that stays: threads, the traced graph.
             engine.tile_function(memory.SMALLEST_PART)(
                 np.zeros([16, 16, 3], np.uint8), slice(0, 16), slice(0, 16)
             )
-            self._available = memory.left(memory_mb)
+            self._memory_mb, self._available = memory_mb, memory.left(memory_mb)
             self._plan(1000, 1000)
 
     @classmethod
@@ -120,6 +121,7 @@ class Upscaler:
             height,
             width,
             available=self._available,
+            memory_mb=self._memory_mb,
             cost=engine.cost,
             scale=engine.scale,
             rim=-(-engine.receptive_radius // engine.alignment) * engine.alignment,
