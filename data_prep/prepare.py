@@ -12,6 +12,10 @@ Writes for every HR picture the one that MATLAB's imresize makes of it (cropped 
 scale at the bottom right first), as PNG under the same path and stem. The x4 pictures of Set5 and
 Set14 come out bit for bit. Grey stays grey; 16 bits become 8; transparency is put on white. An
 interrupted folder continues; files that cannot be used are named at the end.
+
+To check every record of a finished data set: srgan-prepare --verify --output=DIR
+
+Names what is bad by shard and record; the exit code is then 2.
 """
 
 import dataclasses
@@ -47,6 +51,7 @@ _OVERWRITE = flags.DEFINE_boolean(
     "overwrite", False, "Replace the data set (or the LR pictures) in --output."
 )
 _MAKE_LR = flags.DEFINE_boolean("make_lr", False, "Write LR pictures instead of records.")
+_VERIFY = flags.DEFINE_boolean("verify", False, "Check every record of the data set in --output.")
 _CHOICES = {"encoding": ENCODINGS, "border": bicubic.BORDERS}
 
 
@@ -65,11 +70,13 @@ _SHARED = ("max_pixels",)
 
 
 def main(argv: list[str]) -> int:
-    """Checks what both kinds of output need and makes one; returns 1 for --strict with skips."""
+    """Checks what both kinds of output need and makes one, or verifies; returns the exit code."""
     if len(argv) > 1:
         raise errors.InputError(f"unexpected {argv[1]!r}; give photos as --input={argv[1]}")
     if not _OUTPUT.value:
         raise errors.InputError("--output is missing: the folder to write")
+    if _VERIFY.value:
+        return _verify(files.expand(_OUTPUT.value))
     _refuse_senseless_flags()
     if bool(_INPUT.value) == bool(_TFDS.value):
         raise errors.InputError("give either --input (photos) or --tfds (a TFDS data set)")
@@ -118,6 +125,20 @@ def _make_records(settings: Settings, inputs: list[str], output: str) -> bool:
     seconds = None if was_complete else time.monotonic() - started
     cli.emit(summary.describe(manifest, output, seconds))
     return any("skipped" in entry for entry in manifest["sources"])
+
+
+def _verify(output: str) -> int:
+    """Says what is bad in the data set; returns 2 when anything is."""
+    senseless = (_INPUT, _TFDS, _MAKE_LR, _OVERWRITE, *_SETTINGS.values(), *_LR_SETTINGS.values())
+    for flag in senseless:
+        if flag.present:
+            raise errors.InputError(f"--{flag.name}: --verify needs --output alone; leave it out")
+    cli.import_tensorflow()
+    from data_prep import verify
+
+    report = verify.verify(output.rstrip("/") or "/")
+    cli.emit(report.text)
+    return 0 if report.sound else cli.EXIT_INPUT_ERROR
 
 
 def _make_lr(settings: Settings, inputs: list[str], output: str) -> bool:

@@ -4,6 +4,10 @@ Runs the stages of a recipe (generator pre-training, discriminator pre-training,
 one run folder. Ctrl-C saves and stops; the same command continues. Every figure of the recipe has
 a flag below; one that is not given is the recipe's. config.json in the run folder records what ran.
 
+Exit codes: 0 done; 1 the run cannot go on (it diverged, the disk is full); 2 a mistake, or another
+process trains in the run folder; 130 stopped by Ctrl-C, 143 by SIGTERM (preemption): after the step
+that was running, and saved. A second Ctrl-C exits at once.
+
 srgan-train --list                prints all recipes, networks, losses, degradations, optimizers
 srgan-train --recipe=NAME --show  prints all figures of a run as flags (for --flagfile=FILE, too)
 """
@@ -17,6 +21,7 @@ from absl import flags
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
 from srgan_tf import cli, errors, files, flag_utils, recipes, registry
+from srgan_tf.training import stopping
 
 _RECIPE = flags.DEFINE_string(
     "recipe", "paper", f"Named recipe to start from: {', '.join(recipes.RECIPES)}."
@@ -24,7 +29,10 @@ _RECIPE = flags.DEFINE_string(
 _DATA = flags.DEFINE_string("data", None, "Folder that srgan-prepare wrote.")
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run; made, or continued.")
 _DEVICES = flags.DEFINE_list(
-    "devices", [], "Devices to train on, for example gpu:0,gpu:1 (default: all GPUs, or the CPU)."
+    "devices",
+    [],
+    "Devices to train on, for example gpu:0,gpu:1 (default: all GPUs, or the CPU); tpu or tpu:NAME "
+    "for a TPU.",
 )
 _LIST = flags.DEFINE_boolean(
     "list", False, "Print what there is to choose from, with a line each, and exit."
@@ -53,15 +61,17 @@ def main(argv: list[str]) -> int:
     if _SHOW.value:
         cli.emit(_listing().figures(config))
         return 0
-    cli.import_tensorflow()
-    from srgan_tf.training import loop
+    with stopping.StopRequest() as stop:
+        cli.import_tensorflow()
+        from srgan_tf.training import loop
 
-    return loop.train(
-        config,
-        data_dir=files.expand(_DATA.value),
-        run_dir=files.expand(_RUN_DIR.value),
-        devices=tuple(_DEVICES.value),
-    )
+        return loop.train(
+            config,
+            data_dir=files.expand(_DATA.value),
+            run_dir=files.expand(_RUN_DIR.value),
+            devices=tuple(_DEVICES.value),
+        )
+    return stop.exit_code
 
 
 def _listing() -> types.ModuleType:

@@ -22,6 +22,9 @@ from srgan_tf.stage_config import PretrainStage as PretrainStage
 from srgan_tf.stage_config import StagesConfig
 
 SCALES = (2, 3, 4, 8)
+# What the best checkpoint can be chosen by, of the scores in training/validation.py, and whether
+# higher is better. (Contrast is best at 1.)
+BEST_METRICS = {"psnr_y": True, "ssim_y": True, "colour_drift": False, "checkerboard": False}
 # What the architecture itself has; which that is stands with the architecture.
 AUTO = "auto"
 
@@ -218,10 +221,20 @@ class RunConfig:
     )
     checkpoint_every: int = config_field(500, "Steps between checkpoints.")
     keep_checkpoints: int = config_field(3, "Recent checkpoints that are kept, besides the best.")
+    best_metric: str = config_field(
+        "psnr_y",
+        "Validation score that the best checkpoint of a stage is chosen by: psnr_y, ssim_y, "
+        "colour_drift or checkerboard (the last two: lowest is best).",
+    )
     doctor: bool = config_field(
         True,
         "Warn when the discriminator wins or loses for long, pictures collapse, colours drift or a "
         "checkerboard rises.",
+    )
+    deterministic: bool = config_field(
+        False,
+        "Use only operations that give the same bits each time: a run that is stopped, killed and "
+        "continued ends as one that was not. CPUs do so anyway, GPUs become slower.",
     )
     on_divergence: str = config_field(
         "stop",
@@ -232,12 +245,25 @@ class RunConfig:
         0.5, "What a rollback multiplies the learning rate by; between 0 and 1."
     )
     max_rollbacks: int = config_field(3, "Rollbacks after which the run stops all the same.")
+    max_bad_records: int = config_field(
+        0,
+        "Training records that may be unreadable: others then take their place; with more, the run "
+        "saves and stops.",
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type is int:
-                require(value >= 1, f"{field.name} must be at least 1", **{field.name: value})
+                least = min(1, field.default)
+                require(
+                    value >= least, f"{field.name} must be at least {least}", **{field.name: value}
+                )
+        require(
+            self.best_metric in BEST_METRICS,
+            f"best_metric must be one of {', '.join(BEST_METRICS)}",
+            best_metric=self.best_metric,
+        )
         require(
             self.on_divergence in ("stop", "rollback"),
             "on_divergence must be stop or rollback",

@@ -94,10 +94,22 @@ def open_file(path: str) -> BinaryIO:
     return _gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb")
 
 
-def write_atomically(path: str, chunks: Iterable[bytes]) -> None:
+def sync(path: str) -> None:
+    """Waits until a local file, or what a local folder lists, is on the disk."""
+    if is_remote(path):
+        return  # A remote file is stored when it is closed.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: str, chunks: Iterable[bytes], *, durable: bool = False) -> None:
     """Writes `chunks` under a temporary name beside `path` and renames; readers see all or nothing.
 
     The temporary name is hidden and carries the process id, so two writers do not meet in it.
+    `durable` waits for the disk, so that a power failure leaves the old file or the new one.
     """
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
@@ -109,7 +121,11 @@ def write_atomically(path: str, chunks: Iterable[bytes]) -> None:
         if remote:
             _gfile().rename(temporary, path, overwrite=True)
         else:
+            if durable:
+                sync(temporary)
             os.replace(temporary, path)
+            if durable:
+                sync(folder or ".")
     except BaseException:
         with contextlib.suppress(Exception):
             _gfile().remove(temporary) if remote else os.remove(temporary)

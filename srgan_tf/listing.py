@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from srgan_tf import config as config_lib
-from srgan_tf import errors, flag_utils, recipes
+from srgan_tf import errors, flag_utils, recipes, registry
 from srgan_tf.config import OptimizerConfig, TrainConfig
 from srgan_tf.data import degradations
 from srgan_tf.losses import adversarial, content
@@ -27,7 +27,11 @@ def figures(config: TrainConfig) -> str:
 
     Left out is what the run has no use for and what is the recipe's anyway, such as the ranges of
     the blind degradation in a run with another.
+
+    Raises:
+        errors.InputError: a name that the config gives is in none of the tables.
     """
+    _check_names(config)
     recipe = recipes.RECIPES[config.recipe]
     lines = [f"# {config.recipe}: {_first_line(recipe)}", f"--recipe={config.recipe}"]
     of_recipe = dict(flag_utils.as_flags(recipe()))
@@ -43,6 +47,21 @@ def figures(config: TrainConfig) -> str:
     for group, texts in groups.items():
         lines += ["", f"# {' '.join(group) or 'run'}", *texts]
     return "\n".join(lines) + "\n"
+
+
+def _check_names(config: TrainConfig) -> None:
+    """Networks are looked up by `_what_auto_is`."""
+    registry.lookup(degradations.DEGRADATIONS, config.data.degradation, "degradation")
+    registry.lookup(optimizers.OPTIMIZERS, config.optimizer.name, "optimizer")
+    resolved = generators.resolve(config.generator)
+    norm = discriminators.resolve(config.discriminator).norm
+    registry.lookup(discriminators.NORMS, norm, "discriminator_norm")
+    registry.lookup(upsampling.UPSAMPLINGS, resolved.upsampling, "generator_upsampling")
+    for _, stage in config.stages.active():
+        for name, _ in getattr(stage, "content", ()):
+            registry.lookup(content.CONTENT, name, "content loss")
+        if hasattr(stage, "adversarial"):
+            registry.lookup(adversarial.ADVERSARIAL, stage.adversarial, "adversarial pair")
 
 
 def _what_auto_is(config: TrainConfig) -> dict[tuple[str, str], str]:

@@ -4,16 +4,19 @@
 everything that they need from it, so a checkpoint is never rebuilt with other hyper-parameters.
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 import srgan_tf
+from srgan_tf import checkpoint_files, errors, files
 from srgan_tf import config as config_lib
-from srgan_tf import errors, files
 from srgan_tf.config import TrainConfig
 from srgan_tf.models import generators
 
@@ -67,32 +70,101 @@ def read_config(run_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
 
 
 def find_checkpoint(run_dir: str, which: str = "last") -> str:
-    """Returns the prefix of a checkpoint: the last, the best of the last stage, or a step's.
+    """Returns the prefix of an intact checkpoint: the last, the best of the last stage, a step's.
 
     Raises:
-        errors.InputError: there is none; the message lists what is there.
+        errors.InputError: there is none (the message lists what is there), or it is damaged. A
+            damaged last one is warned about, and the one before is taken.
     """
     folder = os.path.join(run_dir, CHECKPOINTS)
     if which == "last":
-        found = tf.train.latest_checkpoint(folder)
+        found = newest_intact(run_dir)
     elif which == "best":
         found = _best_checkpoint(run_dir)
     elif which.isdigit():
-        prefix = os.path.join(folder, f"ckpt-{which}")
-        found = prefix if tf.io.gfile.exists(prefix + ".index") else None
+        there = int(which) in checkpoint_files.complete(folder)
+        found = checkpoint_files.prefix_of(folder, int(which)) if there else None
     else:
         raise errors.InputError(f"--checkpoint must be last, best or a step, not {which!r}.")
     if not found:
         there = ", ".join(checkpoint_names(run_dir)) or "none yet"
         raise errors.InputError(f"{run_dir} has no checkpoint {which!r}; there are: {there}.")
+    fault = checkpoint_files.fault(found) if which != "last" else None
+    if fault:
+        raise errors.InputError(
+            f"Checkpoint {found} is damaged: {fault}; choose another with --checkpoint, or copy it "
+            "again."
+        )
     return found
+
+
+def newest_intact(run_dir: str) -> str | None:
+    """Returns the prefix of the newest checkpoint that is whole, None if none was ever saved.
+
+    Checkpoints that a rollback has undone do not count. Damaged ones are warned about.
+
+    Raises:
+        errors.InputError: all are damaged; the message names them.
+    """
+    folder, faults = os.path.join(run_dir, CHECKPOINTS), []
+    for step in reversed(valid_steps(run_dir)):
+        prefix = checkpoint_files.prefix_of(folder, step)
+        fault = checkpoint_files.fault(prefix)
+        if fault is None:
+            return prefix
+        logging.warning("Checkpoint %s is damaged: %s; it is passed over.", prefix, fault)
+        faults.append(fault)
+    if faults:
+        raise errors.InputError(
+            f"No checkpoint in {folder} is intact ({'; '.join(faults)}): copy the folder again, or "
+            "begin anew in another --run_dir."
+        )
+    return None
+
+
+def valid_steps(run_dir: str) -> list[int]:
+    """Returns the steps of the checkpoints that count and that no rollback has undone."""
+    folder = os.path.join(run_dir, CHECKPOINTS)
+    steps, rollbacks = checkpoint_files.complete(folder), _rollbacks(run_dir)
+    return [step for step in steps if not (rollbacks and _undone(folder, step, rollbacks))]
+
+
+def _undone(folder: str, step: int, rollbacks: list[dict[str, Any]]) -> bool:
+    """Whether a rollback that the checkpoint does not know yet led to before it."""
+    try:
+        known = checkpoint_files.facts(checkpoint_files.prefix_of(folder, step))
+    except ValueError:
+        return False  # Damaged; that is found where it is read.
+    # Older versions removed what they undid, and wrote no count.
+    since = rollbacks[known.get("rollbacks", len(rollbacks)) :]
+    return any(step > entry["back_to"] for entry in since)
+
+
+def _rollbacks(run_dir: str) -> list[dict[str, Any]]:
+    return read_config(run_dir)[1].get("rollbacks", []) if is_run_folder(run_dir) else []
 
 
 def checkpoint_names(run_dir: str) -> list[str]:
     """Returns the names of the recent checkpoints that are there, the oldest first."""
-    paths = tf.io.gfile.glob(os.path.join(run_dir, CHECKPOINTS, "ckpt-*.index"))
-    names = [os.path.basename(path).removesuffix(".index") for path in paths]
-    return sorted(names, key=lambda name: int(name.removeprefix("ckpt-")))
+    folder = os.path.join(run_dir, CHECKPOINTS)
+    return [f"ckpt-{step}" for step in checkpoint_files.complete(folder)]
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Makes a failure to write `path` one line that says what is kept.
+
+    Raises:
+        errors.RunError: the disk is full, may not be written to, is gone, ...
+    """
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise errors.RunError(
+            f"{path} cannot be written: {checkpoint_files.reason(error)}. The checkpoints before "
+            "it are intact: make room (or mend the folder), and the same command continues from "
+            "the last one."
+        ) from error
 
 
 def check_keras(run_dir: str, record: dict[str, Any]) -> None:
@@ -176,14 +248,15 @@ def load_generator(
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes a file atomically: whole or not at all."""
-    files.write_atomically(path, [text.encode()])
+    """Writes a file atomically: whole or not at all, whatever fails meanwhile."""
+    files.write_atomically(path, [text.encode()], durable=True)
 
 
 def _best_checkpoint(run_dir: str) -> str | None:
     config, _ = read_config(run_dir)
     for stage, _ in reversed(config.stages.active()):
-        found = tf.train.latest_checkpoint(best_folder(run_dir, stage))
-        if found:
-            return found
+        folder = best_folder(run_dir, stage)
+        steps = checkpoint_files.complete(folder)
+        if steps:
+            return checkpoint_files.prefix_of(folder, steps[-1])
     return None

@@ -62,6 +62,12 @@ class _Schedule:
             final_fraction=self.final_fraction,
         )
         require(
+            self.schedule == "cosine" or not self.final_fraction,
+            "final_fraction is for the cosine schedule",
+            schedule=self.schedule,
+            final_fraction=self.final_fraction,
+        )
+        require(
             0 <= self.warmup_steps and (self.warmup_steps < self.steps or not self.steps),
             "warmup_steps must not be negative, and fewer than the stage's steps",
             warmup_steps=self.warmup_steps,

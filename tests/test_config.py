@@ -75,6 +75,7 @@ def test_quick_recipe_downloads_nothing():
         (config.PretrainStage, {"schedule": "linear"}, "schedule must be one of"),
         (config.PretrainStage, {"schedule": "cosine", "decay_at": (5,)}, "decay_at is for"),
         (config.PretrainStage, {"final_fraction": 2.0}, "final_fraction"),
+        (config.PretrainStage, {"final_fraction": 0.1}, "final_fraction is for the cosine"),
         (config.PretrainStage, {"steps": 5, "warmup_steps": 5}, "warmup_steps"),
         (config.PretrainStage, {"vgg_layer": (("a", 1.0), ("a", 2.0))}, "a layer twice"),
         (config.PretrainStage, {"vgg_layer": (("a", -1.0),)}, "not negative"),

@@ -147,14 +147,14 @@ def test_a_best_checkpoint_of_undone_steps_is_removed(tmp_path):
     state = test_steps.make_state("pretrain")
     made = checkpoints.Checkpoints(str(tmp_path), state, keep=3)
     state.step.assign(5)
-    assert made.save_if_best(30.0)
+    assert made.save_if_best({"psnr_y": 30.0})
     made.forget_best_after(5)
     assert (tmp_path / "checkpoints" / "best-pretrain" / "ckpt-5.index").exists()
     made.forget_best_after(4)
     assert not (tmp_path / "checkpoints" / "best-pretrain").exists()
     # What comes next is the best again, however bad.
     state.step.assign(6)
-    assert made.save_if_best(20.0)
+    assert made.save_if_best({"psnr_y": 20.0})
     assert (tmp_path / "checkpoints" / "best-pretrain" / "ckpt-6.index").exists()
 
 

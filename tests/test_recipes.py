@@ -65,6 +65,15 @@ def test_recipe_is_built_and_trains_a_step_of_each_stage(name):
     assert (made.averaged is not None) == bool(settings.ema_decay)
 
 
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+def test_the_recipes_discriminator_takes_its_crops(name):
+    # The crop is the recipe's own here: some discriminators cannot have every size.
+    made = configured(name, "--discriminator_filters=2", "--discriminator_dense_units=8")
+    if made.adversarial:
+        model = discriminators.build(made.discriminator, made.data.crop_size)
+        assert model.input_shape[1:] == (made.data.crop_size, made.data.crop_size, 3)
+
+
 def test_paper_vgg22_differs_from_paper_in_its_content_alone():
     found = config.differences(recipes.paper(), recipes.paper_vgg22(), ignore=("recipe",))
     assert [line.split(":")[0] for line in found] == ["stages.gan.content", "stages.gan.vgg_layer"]
@@ -165,6 +174,8 @@ def test_every_entry_of_the_tables_is_reached_by_its_flag(flag, name, others):
 @pytest.mark.parametrize("flag", [flag for flag, _, _ in FLAGS])
 def test_a_wrong_name_is_one_line_that_lists_the_choices(flag):
     settings = configured("quick", *TINY)
+    with pytest.raises(errors.InputError, match="nonsense"):
+        listing.figures(configured("quick", *TINY, f"--{flag}=nonsense"))
     try:
         settings = configured("quick", *TINY, f"--{flag}=nonsense")
         state.build(settings)

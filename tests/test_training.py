@@ -232,13 +232,12 @@ def test_checkpoints_that_cannot_be_continued_are_never_overwritten(data, whole,
     lost = tmp_path / "lost"
     shutil.copytree(whole, lost)
     (lost / "checkpoints" / "checkpoint").unlink()
-    with pytest.raises(errors.InputError, match="ckpt-9.*copy the folder again"):
-        train(tiny(), data, lost)
+    assert checkpoints.latest_step(str(lost)) == 9  # TensorFlow's list of them is not needed.
     cut = tmp_path / "cut"
     shutil.copytree(whole, cut)
-    shard = cut / "checkpoints" / "ckpt-9.data-00000-of-00001"
-    shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(errors.InputError, match="ckpt-9"):
+    for shard in (cut / "checkpoints").glob("ckpt-*.data-00000-of-00001"):
+        shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(errors.InputError, match="ckpt-9.*ckpt-8.*ckpt-6"):
         train(tiny(), data, cut)
     assert (cut / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
 

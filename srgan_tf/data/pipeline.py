@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from srgan_tf import errors, images, registry
 from srgan_tf.config import DataConfig
-from srgan_tf.data import augmentations, degradations, records
+from srgan_tf.data import augmentations, degradations, faults, records, scan, shards
 
 # Shards read at once. More give more variety within a window; each holds a file open.
 _INTERLEAVE = 16
@@ -53,7 +53,7 @@ def training_dataset(
     dataset = dataset.batch(config.batch_size, drop_remainder=True)
     # [B, crops, ...] -> crops batches [B, ...]: each holds one crop of every record of the group.
     dataset = dataset.map(lambda pair: Pair(*(tf.transpose(x, [1, 0, 2, 3, 4]) for x in pair)))
-    dataset = dataset.unbatch().skip(first_crop)
+    dataset = dataset.unbatch().skip(first_crop).map(_to_float)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -61,20 +61,45 @@ def training_dataset(
 
 
 def validation_pairs(split: records.Split, config: DataConfig, *, limit: int) -> Iterator[Pair]:
-    """Yields the first `limit` records, whole, as batches of one; always the same ones."""
-    files = tf.data.TFRecordDataset(list(split.files)).take(limit)
-    for number, serialized in enumerate(files):
-        hr = images.uint8_to_unit(records.decode(serialized, split.encoding))
+    """Yields the first `limit` records, whole, as batches of one; always the same ones.
+
+    Raises:
+        errors.InputError: one of them cannot be used; it is named, and never replaced: scores over
+            other pictures would not compare.
+    """
+    serialized = tf.data.TFRecordDataset(list(split.files))
+    decoded = serialized.map(lambda record: records.decode(record, split.encoding)).take(limit)
+    for number, image in enumerate(_named_faults(decoded, split, config.scale)):
+        hr = images.uint8_to_unit(image)
         height, width = (side - side % config.scale for side in hr.shape[:2])
         hr = hr[:height, :width]
         lr = degrade(hr, config, seed=tf.constant([0, number], tf.int64))
         yield Pair(lr[tf.newaxis], images.unit_to_signed(hr)[tf.newaxis])
 
 
+def _named_faults(
+    decoded: tf.data.Dataset, split: records.Split, min_side: int
+) -> Iterator[tf.Tensor]:
+    """Yields what `decoded` does; where reading fails, says which records of the split are bad."""
+    try:
+        yield from decoded
+    except scan.READ_ERRORS as error:
+        bad = scan.scan(split, min_side=min_side)
+        what = faults.summary(split.files, bad) if bad else scan.reason_of(error)
+        raise errors.InputError(
+            f"the {split.name} records of {split.data_dir} cannot be read: {what}; copy the data "
+            "set again or run srgan-prepare again."
+        ) from error
+
+
 def degrade(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> tf.Tensor:
     """Returns the LR image of `hr` (both `[H, W, 3]` in [0, 1]) on the 256 levels of a file."""
-    function = _degradation(config).apply
-    return images.quantize(function(hr, config=config, seed=seed))
+    return images.uint8_to_unit(_degrade(hr, config, seed=seed))
+
+
+def _degrade(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> tf.Tensor:
+    """Returns what `degrade` does as uint8."""
+    return images.unit_to_uint8(_degradation(config).apply(hr, config=config, seed=seed))
 
 
 def check(split: records.Split, config: DataConfig) -> None:
@@ -93,15 +118,14 @@ def _record_stream(
     """Endless (index, serialized record) over all epochs, from stream position `start` on."""
     first_epoch, offset = divmod(start, split.num_records)
     window = min(config.shuffle_window, split.num_records)
-    files = tf.constant(split.files)
+    read_shard, numbers = shards.reader(split), tf.range(len(split.files))
 
     def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
         epoch_seed = _fold(_fold(_root(seed), _EPOCH), epoch)
         skip = tf.where(epoch == first_epoch, tf.constant(offset, tf.int64), 0)
-        order = tf.random.experimental.stateless_shuffle(files, _fold(epoch_seed, _SHARDS))
-        shards = tf.data.Dataset.from_tensor_slices(order)
-        encoded = shards.interleave(
-            tf.data.TFRecordDataset,
+        order = tf.random.experimental.stateless_shuffle(numbers, _fold(epoch_seed, _SHARDS))
+        encoded = tf.data.Dataset.from_tensor_slices(order).interleave(
+            read_shard,
             cycle_length=min(_INTERLEAVE, len(split.files)),
             block_length=1,
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -120,13 +144,13 @@ def _record_stream(
 
 
 def _crops(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
-    """Takes the crops of one record: lr `[crops, h, w, 3]` and hr `[crops, H, W, 3]`."""
+    """Takes the crops of one record: lr `[crops, h, w, 3]` and hr `[crops, H, W, 3]`, uint8."""
     # A loop in the graph: unrolled, 4 blind crops would take 10 s to trace.
     sides = config.crop_size // config.scale, config.crop_size
     return tf.map_fn(
         lambda crop: _crop(hr, config, seed=_fold(seed, crop)),
         tf.range(config.crops_per_image),
-        fn_output_signature=Pair(*(tf.TensorSpec([side, side, 3], tf.float32) for side in sides)),
+        fn_output_signature=Pair(*(tf.TensorSpec([side, side, 3], tf.uint8) for side in sides)),
     )
 
 
@@ -134,7 +158,7 @@ def _crop(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
     """Takes one crop with a margin, degrades it, and cuts the margin off both images.
 
     So the LR crop of a degradation without random choices equals, to the bit, the crop of the whole
-    record's LR image.
+    record's LR image. Both stay uint8, and so do the copies that follow, up to the whole batch.
     """
     choice = augmentations.draw(
         _fold(seed, _CROP),
@@ -152,14 +176,16 @@ def _crop(hr: tf.Tensor, config: DataConfig, *, seed: tf.Tensor) -> Pair:
     end = tf.shape(hr)[:2] // scale * scale
     last = tf.minimum(place + size + margin, end)
     around = images.uint8_to_unit(hr[first[0] : last[0], first[1] : last[1]])
-    lr = degrade(around, config, seed=_fold(seed, _DEGRADATION))
-    inner = place - first
-    hr_crop = _cut(around, inner, size)
-    lr_crop = _cut(lr, inner // scale, size // scale)
-    return Pair(
-        augmentations.orient(lr_crop, choice),
-        images.unit_to_signed(augmentations.orient(hr_crop, choice)),
-    )
+    lr = _degrade(around, config, seed=_fold(seed, _DEGRADATION))
+    hr_crop = _cut(hr, place, size)
+    lr_crop = _cut(lr, (place - first) // scale, size // scale)
+    return Pair(augmentations.orient(lr_crop, choice), augmentations.orient(hr_crop, choice))
+
+
+def _to_float(pair: Pair) -> Pair:
+    """Gives uint8 images their ranges: lr [0, 1] and hr [-1, 1]."""
+    lr, hr = (images.uint8_to_unit(image) for image in pair)
+    return Pair(lr, images.unit_to_signed(hr))
 
 
 def _degradation(config: DataConfig) -> degradations.Degradation:

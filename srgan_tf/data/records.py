@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from srgan_tf import errors, images
+from srgan_tf.data import faults
 
 MANIFEST = "manifest.json"
 _DESCRIPTION = "High-resolution crops (train) and whole photos (validation) from srgan-prepare."
@@ -24,7 +25,11 @@ _ANY_SIZE = {"dimensions": ["-1", "-1", "3"]}
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Where the records of one split lie; `fingerprint` names the content of the whole data set."""
+    """Where the records of one split lie; `fingerprint` names the content of the whole data set.
+
+    `digests` are the shards' SHA-256 (empty where the manifest has none); `bad` are the records
+    that others take the place of.
+    """
 
     data_dir: str
     name: str
@@ -33,6 +38,8 @@ class Split:
     encoding: str
     crop_size: int
     fingerprint: str
+    digests: tuple[str, ...] = ()
+    bad: tuple[faults.Fault, ...] = ()
 
     @property
     def num_records(self) -> int:
@@ -157,8 +164,19 @@ def damage(data_dir: str, manifest: dict[str, Any], splits: list[str]) -> str | 
     return None
 
 
-def open_split(data_dir: str, split: str) -> Split:
+def damage_of(data_dir: str, split: str) -> str | None:
+    """As `damage`, for a split that `open_split` has opened."""
+    manifest = read_manifest(data_dir)
+    return damage(data_dir, manifest, [split]) if manifest else f"{data_dir} has no {MANIFEST}"
+
+
+def open_split(data_dir: str, split: str, *, damaged: bool = False) -> Split:
     """Finds the shards of `train` or `validation` in a folder that srgan-prepare wrote.
+
+    Args:
+        data_dir: the folder.
+        split: `train` or `validation`.
+        damaged: whether shards may be missing or have another size than the manifest says.
 
     Raises:
         errors.InputError: there is no (complete) data set, or the split has no records.
@@ -175,9 +193,10 @@ def open_split(data_dir: str, split: str) -> Split:
             f"the data set in {data_dir} has no {split} records, only {list(manifest['splits'])}; "
             "prepare it with two photos or more and a --validation_percent above 0"
         )
-    problem = damage(data_dir, manifest, [split])
+    problem = None if damaged else damage(data_dir, manifest, [split])
     if problem:
         raise errors.InputError(f"{problem}; copy the data set again or run srgan-prepare again")
+    digests = tuple(shard.get("sha256", "") for shard in shards)
     return Split(
         data_dir=data_dir,
         name=split,
@@ -186,6 +205,7 @@ def open_split(data_dir: str, split: str) -> Split:
         encoding=manifest["settings"]["encoding"],
         crop_size=manifest["settings"]["crop_size"],
         fingerprint=manifest["fingerprint"],
+        digests=digests if all(digests) else (),
     )
 
 

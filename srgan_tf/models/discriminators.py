@@ -129,8 +129,9 @@ def unet(
     """Real-ESRGAN's U-Net (Wang et al. 2021, arXiv 2107.10833, figure 6): a logit for each pixel.
 
     As in their published code: three 4x4 convolutions of stride 2 down, bilinear enlargement and
-    skips up, LeakyReLU 0.2; the first and the last convolution are not normalized. 4,376,897
-    trainable parameters with 64 filters. Logits are `[B, crop_size, crop_size, 1]`.
+    skips up, LeakyReLU 0.2; the first and the last convolution are not normalized, the others have
+    no bias (unless norm is none). 4,376,897 trainable parameters with 64 filters. Logits are
+    `[B, crop_size, crop_size, 1]`.
 
     Args:
         crop_size: Side of the square input in HR pixels, a multiple of 8 from 16.
@@ -151,7 +152,7 @@ def unet(
 
     def block(inputs: tf.Tensor, multiple: int, name: str, size: int = 3) -> tf.Tensor:
         strides = 2 if size == 4 else 1
-        conv = _conv(filters * multiple, size, name, norm, strides=strides, use_bias=False)
+        conv = _conv(filters * multiple, size, name, norm, strides=strides, use_bias=norm == "none")
         return _activate(conv(inputs), name, 0.2, norm)
 
     image = tf.keras.Input((crop_size, crop_size, 3), name="image")

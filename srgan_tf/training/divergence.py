@@ -2,8 +2,11 @@
 
 Going back (`--on_divergence=rollback`) restores the newest checkpoint and multiplies the learning
 rate by `rollback_factor` from there on. The batches are the same as before; only the steps are
-smaller. Every rollback is recorded in config.json.
+smaller. When the run diverges again before it could save, that checkpoint is bad itself, and the
+next rollback goes to the one before it. Every rollback is recorded in config.json.
 """
+
+import os
 
 from absl import logging
 
@@ -33,9 +36,19 @@ class Rollbacks:
         _, record = run_folder.read_config(run_dir)
         self._entries = record.get("rollbacks", [])
 
+    @property
+    def count(self) -> int:
+        """How often the run was rolled back so far."""
+        return len(self._entries)
+
+    def led_to(self, step: int) -> bool:
+        """Whether the last rollback led to `step`."""
+        return bool(self._entries) and self._entries[-1]["back_to"] == step
+
     def scale_after(self, step: int) -> float | None:
-        """Returns the learning rate's scale if the run's last rollback led to `step`."""
-        if not self._entries or self._entries[-1]["back_to"] != step:
+        """Returns the learning rate's scale for a checkpoint from before the last rollback."""
+        # What was saved since is of a later step than that to which it led.
+        if not self._entries or step > self._entries[-1]["back_to"]:
             return None
         return self._entries[-1]["learning_rate_scale"]
 
@@ -44,7 +57,7 @@ class Rollbacks:
 
         Args:
             error: what happened.
-            to_step: step of the newest checkpoint; 0 if there is none to go back to.
+            to_step: step of the checkpoint to go back to; 0 if there is none.
             learning_rate_scale: what the learning rate was multiplied by so far.
 
         Raises:
@@ -72,6 +85,7 @@ class Rollbacks:
             scale,
         )
         entry = {"diverged_at": error.step, "back_to": to_step, "learning_rate_scale": scale}
-        run_folder.add_to_record(self._run_dir, "rollbacks", entry)
+        with run_folder.writing(os.path.join(self._run_dir, run_folder.CONFIG)):
+            run_folder.add_to_record(self._run_dir, "rollbacks", entry)
         self._entries = [*self._entries, entry]
         return scale

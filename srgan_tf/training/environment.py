@@ -1,4 +1,4 @@
-"""What a run ran on: versions, devices, commit; recorded in config.json."""
+"""What a run runs on: versions, devices, threads, commit; recorded in config.json."""
 
 import os
 import platform
@@ -18,10 +18,21 @@ def describe() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": versions(),
         "logical_devices": [device.name for device in tf.config.list_logical_devices()],
+        # How a sum is split over threads decides its last bits. 0 is one thread for each core.
+        "threads": {
+            "cores": _cores(),
+            "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
+            "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
+        },
         "commit": _commit(),
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Returns the versions of what a run's numbers depend on; None for what is not here."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:
@@ -44,3 +55,18 @@ def _commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def make_deterministic() -> None:
+    """Has TensorFlow take operations that give the same bits each time, in the whole process.
+
+    Call it before anything is computed; there is no way back. An operation that has no such form
+    on the device raises `UnimplementedError` instead of being a little different each time.
+    """
+    tf.config.experimental.enable_op_determinism()
+
+
+def _cores() -> int:
+    """Returns the cores that this process may use."""
+    # Not on every system; TensorFlow counts so where it is there.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -2,8 +2,8 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 
-import tensorflow as tf
 from absl import logging
 
 from srgan_tf import errors
@@ -14,10 +14,13 @@ from srgan_tf.training import (
     curves,
     divergence,
     doctor,
+    environment,
+    feeding,
     initialization,
     opening,
     optimizers,
     reporting,
+    run_lock,
     state,
     steps,
     stopping,
@@ -51,10 +54,18 @@ def train(
 
     Raises:
         errors.InputError: bad data, devices or weights, or `run_dir` holds another run.
-        errors.RunError: training diverged.
+        errors.RunError: training diverged, or the run folder cannot be written.
     """
-    train_split = records.open_split(data_dir, "train")
+    with stopping.StopRequest() as stop, run_lock.RunLock(run_dir) as lock:
+        return _train(config, data_dir, run_dir, devices, stop, lock)
+    return stop.exit_code  # It was stopped before the first step.
+
+
+def _train(config, data_dir, run_dir, devices, stop, lock) -> int:
+    feed = feeding.Feed(config, data_dir=data_dir, run_dir=run_dir)
     validation_split = records.open_split(data_dir, "validation")
+    if config.run.deterministic:
+        environment.make_deterministic()
     strategy = strategy_lib.make_strategy(devices)
     if config.data.batch_size % strategy.num_replicas_in_sync:
         raise errors.InputError(
@@ -62,18 +73,18 @@ def train(
             f"batch_size={config.data.batch_size}."
         )
     # Everything that can be wrong is found before the run folder is made.
-    pipeline.check(train_split, config.data)
-    begins = not checkpoints_lib.latest_step(run_dir)
+    pipeline.check(feed.split, config.data)
+    start = checkpoints_lib.latest_step(run_dir)
+    begins = not start
     if begins:  # Later on the weights' source is no longer needed.
         initialization.check(config)
     with strategy.scope():
         train_state = state.build(config)
         initial = train_state.initialize() if begins else None
     validator = validation.Validator(validation_split, config, train_state.output_generator)
-    opening.open_run_folder(run_dir, config, train_split, validation_split, initial)
-    run = _Run(config, run_dir, strategy, train_state, train_split, validator)
-    with stopping.StopRequest() as stop:
-        return run.run(stop)
+    opening.open_run_folder(run_dir, config, feed.split, validation_split, initial, lock)
+    run = _Run(config, run_dir, strategy, train_state, feed, validator, start)
+    return run.run(stop)
 
 
 def spans(config: TrainConfig) -> list[_Span]:
@@ -88,17 +99,18 @@ def spans(config: TrainConfig) -> list[_Span]:
 class _Run:
     """The parts of a run that its stages share."""
 
-    def __init__(self, config, run_dir, strategy, train_state, train_split, validator):
+    def __init__(self, config, run_dir, strategy, train_state, feed, validator, start):
         self._config, self._run_dir = config, run_dir
         self._strategy, self._state = strategy, train_state
-        self._train_split, self._validator = train_split, validator
-        self._start = checkpoints_lib.latest_step(run_dir)
+        self._feed, self._validator = feed, validator
+        self._start = start
         self._metrics = reporting.MetricsFile(run_dir, config, self._start)
-        self._summaries = reporting.Summaries(run_dir)
+        self._summaries = reporting.Summaries(run_dir, self._start)
         self._doctor = doctor.Doctor()
         self._rollbacks = divergence.Rollbacks(run_dir, config.run)
         # Not None after a rollback: the checkpoint that it led to has the scale from before.
         self._rate_scale = self._rollbacks.scale_after(self._start)
+        self._waits = False  # Whether a validation was interrupted.
 
     def run(self, stop: stopping.StopRequest) -> int:
         devices = [name.split("device:")[-1] for name in self._strategy.extended.worker_devices]
@@ -114,6 +126,7 @@ class _Run:
             )
         if self._start:
             logging.info("Continuing %s from step %d.", self._run_dir, self._start)
+        stop.between_steps()
         try:
             while not self._run_stages(stop):
                 pass
@@ -140,46 +153,61 @@ class _Run:
     def _roll_back(self, error: divergence.Diverged) -> None:
         """Makes the run continue from its newest checkpoint, or raises `error`."""
         to_step = checkpoints_lib.latest_step(self._run_dir)
+        if self._rollbacks.led_to(to_step):  # Diverged again before it could save.
+            to_step = checkpoints_lib.step_before(self._run_dir, to_step) or to_step
         before = float(self._state.learning_rate_scale.numpy())
         self._rate_scale = self._rollbacks.roll_back(error, to_step, before)
         self._start = to_step
         self._state.diverged_at.assign(-1)
         self._metrics = reporting.MetricsFile(self._run_dir, self._config, to_step)
+        self._summaries.close()
+        self._summaries = reporting.Summaries(self._run_dir, to_step)
 
     def _run_stage(self, span: _Span, stop: stopping.StopRequest, progress) -> None:
         with self._strategy.scope():
             self._state.enter_stage(span.name)
             checkpoints = checkpoints_lib.Checkpoints(
-                self._run_dir, self._state, self._config.run.keep_checkpoints
+                self._run_dir,
+                self._state,
+                self._config.run.keep_checkpoints,
+                self._rollbacks.count,
             )
-            if span.first < self._start:
-                checkpoints.restore()
+            pending = checkpoints.restore(self._start) if span.first < self._start else None
             if self._rate_scale is not None:
                 self._state.learning_rate_scale.assign(self._rate_scale)
                 checkpoints.forget_best_after(self._start)
         step = int(self._state.step.numpy())
+        if pending:  # It was stopped while it validated; the row may have been written since.
+            self._metrics = reporting.MetricsFile(self._run_dir, self._config, step - 1)
+            if self._complete(pending, checkpoints, stop) and step == span.last:
+                checkpoints.save(again=True)  # What is best has changed.
         if step == span.last:
             return
         logging.info("Stage %s: steps %d to %d.", span.name, step + 1, span.last)
         self._doctor.enter_stage()
         train_step = steps.distributed_step(self._strategy, self._state)
-        batches = iter(self._batches(step))
+        batches = self._batches(step)
         while step < span.last and not stop.signal:
-            scalars = train_step(next(batches))
+            try:
+                batch = next(batches)
+            except feeding.BadData:
+                self._metrics.sync()
+                checkpoints.save()
+                raise
+            scalars = train_step(batch)
             step += 1
-            self._after_step(step, span, scalars, checkpoints, progress)
+            self._after_step(step, span, scalars, checkpoints, progress, stop)
+        self._stop_if_diverged(checkpoints)
+        self._metrics.sync()
         checkpoints.save()
 
-    def _batches(self, step: int) -> tf.distribute.DistributedDataset:
+    def _batches(self, step: int) -> Iterator[pipeline.Pair]:
         data = self._config.data
         updates = getattr(self._state.stage, "discriminator_updates", 1)
         data = dataclasses.replace(data, batch_size=data.batch_size * updates)
-        dataset = pipeline.training_dataset(
-            self._train_split, data, seed=self._config.seed, start_step=step
-        )
-        return self._strategy.experimental_distribute_dataset(dataset)
+        return self._feed.batches(self._strategy, data, step)
 
-    def _after_step(self, step, span, scalars, checkpoints, progress) -> None:
+    def _after_step(self, step, span, scalars, checkpoints, progress, stop) -> None:
         """Logs, validates and saves when it is time, or at the end of the stage."""
         every, ends = self._config.run, step == span.last
         logged = ends or step % every.log_every == 0
@@ -189,32 +217,52 @@ class _Run:
         if not (logged or validated or saved):
             progress.advance(span.name, None)
             return
+        if validated or saved:
+            self._feed.clock.skip()
         self._stop_if_diverged(checkpoints)
         values = {name: float(value) for name, value in scalars.items()}
         rate = optimizers.learning_rate_at(
             self._state.stage, step - 1 - span.first, self._state.learning_rate_scale
         )
         row = {"stage": span.name, "step": step, "learning_rate": rate, **values}
-        if validated:
-            row |= self._validate(step, checkpoints)
         if self._config.run.doctor:
             self._doctor.observe(step, values)
         if logged or validated:
-            self._metrics.append(row)
-            self._summaries.train(step, {**values, "learning_rate": rate})
-        if saved:
-            checkpoints.save()
+            # Not in metrics.csv: time differs from run to run.
+            waited = self._feed.clock.observe()
+            self._summaries.train(step, {**values, "learning_rate": rate, **waited})
         progress.advance(span.name, values)
+        if validated:
+            self._complete(row, checkpoints, stop)
+        elif logged:
+            self._metrics.append(row)
+        if saved:
+            self._metrics.sync()
+            checkpoints.save()
 
-    def _validate(self, step: int, checkpoints: checkpoints_lib.Checkpoints) -> dict[str, float]:
-        scores = self._validator.evaluate()
+    def _complete(self, row, checkpoints, stop) -> bool:
+        """Validates and writes the row; a run that must stop meanwhile does both next time."""
+        scores = self._validate(row["step"], checkpoints, stop)
+        if scores is None:
+            self._metrics.sync()
+            checkpoints.save(pending=row)
+            self._waits = True
+            return False
+        self._metrics.append({**row, **scores})
+        return True
+
+    def _validate(self, step, checkpoints, stop) -> dict[str, float] | None:
+        """Returns the columns of metrics.csv; None if the run is to stop."""
+        scores = self._validator.evaluate(lambda: bool(stop.signal))
+        if scores is None:
+            return None
         sheet = self._validator.sample_sheet()
         path = os.path.join(self._run_dir, "samples", f"step-{step:07d}.png")
         validation.write_png(path, sheet)
         self._summaries.evaluation(step, scores, sheet)
         if self._config.run.doctor:
             self._doctor.observe_validation(step, scores)
-        best = checkpoints.save_if_best(scores["psnr_y"])
+        best = checkpoints.save_if_best(scores)
         logging.info(
             "Step %d: validation PSNR %.2f dB, SSIM %.4f (Y)%s; %s",
             step,
@@ -233,7 +281,10 @@ class _Run:
     def _finish(self, stop: stopping.StopRequest) -> int:
         curve = curves.write_curves(self._run_dir, self._validator.bicubic_psnr)
         step = int(self._state.step.numpy())
-        if stop.signal and step < self._config.total_steps:
+        waited = self._feed.clock.total_share
+        if waited is not None:
+            logging.info("%.1f %% of the training time went by waiting for data.", 100 * waited)
+        if stop.signal and (self._waits or step < self._config.total_steps):
             logging.info(
                 "Stopped at step %d of %d, saved; the same command continues.",
                 step,

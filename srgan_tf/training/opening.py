@@ -1,5 +1,6 @@
 """Opens a run folder: config.json is written, or compared with what is there."""
 
+import os
 from typing import Any
 
 import tensorflow as tf
@@ -8,7 +9,7 @@ from srgan_tf import config as config_lib
 from srgan_tf import errors, run_folder
 from srgan_tf.config import TrainConfig
 from srgan_tf.data import records
-from srgan_tf.training import environment
+from srgan_tf.training import environment, run_lock
 
 
 def open_run_folder(
@@ -17,6 +18,7 @@ def open_run_folder(
     train_split: records.Split,
     validation_split: records.Split,
     initial: dict[str, Any] | None,
+    lock: run_lock.RunLock,
 ) -> None:
     """Writes config.json, or refuses a folder that holds another run.
 
@@ -27,9 +29,11 @@ def open_run_folder(
         validation_split: what it is validated on.
         initial: what the networks began with (`initialization.initialize`), None for a run that
             is continued: what is recorded stays.
+        lock: taken here if the folder is new.
 
     Raises:
-        errors.InputError: the folder holds another run, or something else.
+        errors.InputError: the folder holds another run, or something else, or is in use.
+        errors.RunError: it cannot be written.
     """
     data = {
         "dir": train_split.data_dir,
@@ -48,15 +52,23 @@ def open_run_folder(
         kept = {name: record[name] for name in ("initialized_from", "rollbacks") if name in record}
     elif (
         tf.io.gfile.exists(run_dir)
-        and tf.io.gfile.listdir(run_dir)
+        and set(tf.io.gfile.listdir(run_dir)) - {run_lock.NAME}
         and not run_folder.is_run_folder(run_dir)
     ):
         raise errors.InputError(
             f"{run_dir} is neither empty nor a run folder; name another --run_dir."
         )
-    tf.io.gfile.makedirs(run_dir)
+    there = run_folder.is_run_folder(run_dir)
+    with run_folder.writing(run_dir):
+        tf.io.gfile.makedirs(run_dir)
+        lock.take()
+    if not there and run_folder.is_run_folder(run_dir):
+        raise errors.InputError(
+            f"Another process has begun a run in {run_dir} meanwhile; name another --run_dir."
+        )
     facts = {"data": data, "environment": first, "sessions": [*sessions, session], **kept}
-    run_folder.write_config(run_dir, config, **facts)
+    with run_folder.writing(os.path.join(run_dir, run_folder.CONFIG)):
+        run_folder.write_config(run_dir, config, **facts)
 
 
 def _require_same_run(run_dir, record, old, config, data) -> None:

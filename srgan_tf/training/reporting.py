@@ -3,11 +3,13 @@
 import csv
 import io
 import os
+import socket
+import time
 
 import numpy as np
 import tensorflow as tf
 
-from srgan_tf import run_folder, terminal
+from srgan_tf import files, run_folder, terminal
 from srgan_tf.config import TrainConfig
 from srgan_tf.training import validation
 
@@ -47,12 +49,18 @@ class MetricsFile:
         self._columns = columns(config)
         kept = [row for row in read_metrics(run_dir) if int(row["step"]) <= start_step]
         header = dict(zip(self._columns, self._columns, strict=True))
-        run_folder.write_text(self._path, "".join(map(self._format, [header, *kept])))
+        with run_folder.writing(self._path):
+            run_folder.write_text(self._path, "".join(map(self._format, [header, *kept])))
 
     def append(self, row: dict[str, object]) -> None:
         """Adds a row; floats are written so that they read back as the same numbers."""
-        with tf.io.gfile.GFile(self._path, "a") as file:
+        with run_folder.writing(self._path), tf.io.gfile.GFile(self._path, "a") as file:
             file.write(self._format(row))
+
+    def sync(self) -> None:
+        """Waits for the disk: a checkpoint must not be there without the rows before it."""
+        with run_folder.writing(self._path):
+            files.sync(self._path)
 
     def _format(self, row: dict[str, object]) -> str:
         line = io.StringIO()
@@ -66,9 +74,9 @@ def read_metrics(run_dir: str) -> list[dict[str, str]]:
     if not tf.io.gfile.exists(path):
         return []
     with tf.io.gfile.GFile(path) as file:
-        rows = list(csv.DictReader(io.StringIO(file.read())))
-    # A kill can cut the last line short.
-    return [row for row in rows if None not in row.values()]
+        text = file.read()
+    # A kill can cut the last line short, even within its last number.
+    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
 
 
 class Progress:
@@ -96,28 +104,60 @@ class Progress:
 class Summaries:
     """TensorBoard scalars and pictures: summaries/train and summaries/eval."""
 
-    def __init__(self, run_dir: str):
-        """Args: the run folder."""
-        folder = os.path.join(run_dir, "summaries")
-        self._train = tf.summary.create_file_writer(os.path.join(folder, "train"))
-        self._eval = tf.summary.create_file_writer(os.path.join(folder, "eval"))
+    def __init__(self, run_dir: str, start_step: int):
+        """Args: the run folder, and the step to go on from: what was shown of later ones goes."""
+        self._folder = os.path.join(run_dir, "summaries")
+        train, evaluation = (os.path.join(self._folder, name) for name in ("train", "eval"))
+        with run_folder.writing(self._folder):
+            for folder in (train, evaluation):
+                _forget_after(folder, start_step)
+            self._train = tf.summary.create_file_writer(train)
+            self._eval = tf.summary.create_file_writer(evaluation)
 
     def train(self, step: int, scalars: dict[str, float]) -> None:
         """Writes training scalars."""
-        with self._train.as_default():
+        with run_folder.writing(self._folder), self._train.as_default():
             for name, value in scalars.items():
                 tf.summary.scalar(name, value, step=step)
 
     def evaluation(self, step: int, scores: dict[str, float], picture: np.ndarray) -> None:
         """Writes validation scores and the sample sheet (uint8 `[H, W, 3]`)."""
-        with self._eval.as_default():
-            for name, value in scores.items():
-                tf.summary.scalar(name, value, step=step)
-            tf.summary.image("bicubic | SR | HR", picture[np.newaxis], step=step)
-        self._train.flush()
-        self._eval.flush()
+        with run_folder.writing(self._folder):
+            with self._eval.as_default():
+                for name, value in scores.items():
+                    tf.summary.scalar(name, value, step=step)
+                tf.summary.image("bicubic | SR | HR", picture[np.newaxis], step=step)
+            self._train.flush()
+            self._eval.flush()
 
     def close(self) -> None:
         """Flushes and closes both writers."""
-        self._train.close()
-        self._eval.close()
+        with run_folder.writing(self._folder):
+            self._train.close()
+            self._eval.close()
+
+
+def _forget_after(folder: str, step: int) -> None:
+    """Makes TensorBoard drop what earlier files of `folder` show of steps after `step`.
+
+    It does so at a SessionLog START event; tf.summary has no call for it. The event is a file of
+    its own, which sorts after the files of earlier seconds and before that of this process.
+    """
+    files_there = tf.io.gfile.glob(os.path.join(folder, "events.out.tfevents.*"))
+    if not files_there:
+        return
+    newest = max(int(os.path.basename(path).split(".")[3]) for path in files_there)
+    while time.time() < newest + 1:  # After a rollback in the first second.
+        time.sleep(0.1)
+    now = time.time()
+    # "+" sorts before the digit that TensorFlow's names have there.
+    name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.+start.v2"
+    start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+    with tf.io.TFRecordWriter(os.path.join(folder, name)) as file:
+        restart = tf.compat.v1.Event(wall_time=now, step=step + 1, session_log=start)
+        # The first START that TensorBoard meets is no restart to it; the second always is.
+        for event in (
+            tf.compat.v1.Event(wall_time=now, file_version="brain.Event:2"),
+            *[restart] * 2,
+        ):
+            file.write(event.SerializeToString())

@@ -13,16 +13,19 @@ from srgan_tf.losses import objective as objective_lib
 from srgan_tf.models import discriminators, generators, vgg
 from srgan_tf.training import averages, initialization, optimizers
 
+# Below every score; finite, so that everything in a checkpoint is.
+NO_SCORE = float(tf.float32.min)
+
 
 @dataclasses.dataclass
 class TrainState:
     """What the step functions read and write.
 
     `discriminator` and its optimizer are None in a run without an adversarial stage. `best` is the
-    best validation PSNR of the stage so far, `learning_rate_scale` what rollbacks have left of the
-    learning rate, `diverged_at` the first step with a non-finite scalar
-    (-1: none). `averaged` is the moving average of the generator, None without `ema_decay`. The VGG
-    is frozen; it is neither checkpointed nor exported.
+    best validation score of the stage so far (by `best_metric`, negated where lower is better),
+    `learning_rate_scale` what rollbacks have left of the learning rate, `diverged_at` the first
+    step with a non-finite scalar (-1: none). `averaged` is the moving average of the generator,
+    None without `ema_decay`. The VGG is frozen; it is neither checkpointed nor exported.
     """
 
     config: TrainConfig
@@ -99,7 +102,7 @@ class TrainState:
         self.objective, self.pair = self._losses(self.stage)
         if self.averaged is not None and (self.objective or first):
             averages.restart(self.averaged, self.generator)
-        self.best.assign(-1.0)
+        self.best.assign(NO_SCORE)
 
     def check_stages(self) -> None:
         """Resolves every name of every stage now, not after days when the stage begins.
@@ -146,7 +149,7 @@ def build(config: TrainConfig) -> TrainState:
     made = TrainState(
         config=config,
         step=_counter(0),
-        best=_counter(-1.0),
+        best=_counter(NO_SCORE),
         diverged_at=_counter(-1),
         learning_rate_scale=_counter(1.0),
         generator=generator,

@@ -72,7 +72,7 @@ def update_discriminator(
         sr: this replica's generated images, same shape; treated as a constant.
         number: which of the step's discriminator updates this is, from 0.
     """
-    real_labels, fake_labels = _labels(state, tf.shape(hr)[0], number)
+    real_labels, fake_labels = _labels(state, hr.shape[0], number)
     sr = tf.stop_gradient(sr)
     discriminator = functools.partial(state.discriminator, training=True)
     r1_weight, r1 = state.stage.r1_weight, None
@@ -131,7 +131,7 @@ def _apply(
     optimizers.apply(optimizer, gradients, variables, state.config.optimizer.clip_norm)
 
 
-def _labels(state: TrainState, local_batch: tf.Tensor, number: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _labels(state: TrainState, local_batch: int, number: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns this replica's share of the labels of an update: `number` of those of this step."""
     updates = getattr(state.stage, "discriminator_updates", 1)
     labels = objective.draw_labels(
@@ -142,7 +142,9 @@ def _labels(state: TrainState, local_batch: tf.Tensor, number: int) -> tuple[tf.
     )
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     first = tf.cast(replica, tf.int32) * local_batch
-    return tuple(label[first : first + local_batch] for label in labels)
+    # Not label[first : first + local_batch]: XLA (TPUs) must know the size, and on TPUs the number
+    # of the replica is a tensor.
+    return tuple(tf.slice(label, [first, 0], [local_batch, 1]) for label in labels)
 
 
 def _per_image(condition: tf.Tensor) -> tf.Tensor:

@@ -2,12 +2,13 @@
 
 import io
 import os
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from srgan_tf import bicubic, diagnostics, images, metrics
+from srgan_tf import bicubic, diagnostics, files, images, metrics, run_folder
 from srgan_tf.config import TrainConfig
 from srgan_tf.data import pipeline, records
 
@@ -47,13 +48,17 @@ class Validator:
             np.mean([self._score(self._bicubic(p.lr), p)["psnr_y"] for p in self._pairs])
         )
 
-    def evaluate(self) -> dict[str, float]:
-        """Returns the mean over images of `SCORES`.
+    def evaluate(self, interrupted: Callable[[], bool] = bool) -> dict[str, float] | None:
+        """Returns the mean over images of `SCORES`; None if `interrupted` between two of them.
 
         PSNR (dB) and SSIM on luma; checkerboard and colour drift as in diagnostics.py; contrast is
         the standard deviation over the picture, per channel, as a share of HR's.
         """
-        scores = [self._score(self._forward(pair.lr), pair) for pair in self._pairs]
+        scores = []
+        for pair in self._pairs:
+            if interrupted():
+                return None
+            scores.append(self._score(self._forward(pair.lr), pair))
         return {name: float(np.mean([score[name] for score in scores])) for name in SCORES}
 
     def sample_sheet(self) -> np.ndarray:
@@ -102,9 +107,9 @@ def write_png(path: str, picture: np.ndarray) -> None:
     """Writes a uint8 picture as PNG to any path that tf.io.gfile knows."""
     encoded = io.BytesIO()
     Image.fromarray(picture).save(encoded, format="png")
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    with tf.io.gfile.GFile(path, "wb") as file:
-        file.write(encoded.getvalue())
+    with run_folder.writing(path):
+        tf.io.gfile.makedirs(os.path.dirname(path))
+        files.write_atomically(path, [encoded.getvalue()])
 
 
 def _join(pictures: list[np.ndarray], axis: int) -> np.ndarray:
