@@ -27,6 +27,8 @@ SCALES = (2, 3, 4, 8)
 BEST_METRICS = {"psnr_y": True, "ssim_y": True, "colour_drift": False, "checkerboard": False}
 # What the architecture itself has; which that is stands with the architecture.
 AUTO = "auto"
+# What networks compute in.
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,6 +247,9 @@ class RunConfig:
         0.5, "What a rollback multiplies the learning rate by; between 0 and 1."
     )
     max_rollbacks: int = config_field(3, "Rollbacks after which the run stops all the same.")
+    profile: tuple[int, ...] = config_field(
+        (), "FROM,TO: write a TensorBoard profile of these steps of the run (the first is 1)."
+    )
     max_bad_records: int = config_field(
         0,
         "Training records that may be unreadable: others then take their place; with more, the run "
@@ -268,6 +273,12 @@ class RunConfig:
             self.on_divergence in ("stop", "rollback"),
             "on_divergence must be stop or rollback",
             on_divergence=self.on_divergence,
+        )
+        require(
+            not self.profile
+            or (len(self.profile) == 2 and 1 <= self.profile[0] <= self.profile[1]),
+            "profile must be two steps FROM,TO, from 1 on",
+            profile=self.profile,
         )
         require(
             0 < self.rollback_factor < 1,
@@ -295,6 +306,11 @@ class TrainConfig:
         "Decay of a moving average of the generator's weights, which is then validated, evaluated "
         "and exported instead of the weights themselves; in [0, 1), 0 is none.",
     )
+    precision: str = config_field(
+        "float32",
+        "What the networks compute in while training: float32, bfloat16, or float16 (with loss "
+        "scaling). Weights, losses and pictures are float32 in any.",
+    )
     data: DataConfig = DataConfig()
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
@@ -314,6 +330,11 @@ class TrainConfig:
             self.init_from or self.init_checkpoint == "last",
             "init_checkpoint is for the run folder in init_from",
             init_checkpoint=self.init_checkpoint,
+        )
+        require(
+            self.precision in PRECISIONS,
+            f"precision must be one of {PRECISIONS}",
+            precision=self.precision,
         )
         require(0 <= self.ema_decay < 1, "ema_decay must be in [0, 1)", ema_decay=self.ema_decay)
         require(

@@ -85,6 +85,10 @@ def test_quick_recipe_downloads_nothing():
         (config.OptimizerConfig, {"clip_norm": -1.0}, "optimizer_clip_norm"),
         (config.OptimizerConfig, {"weight_decay": float("nan")}, "optimizer_weight_decay"),
         (config.TrainConfig, {"ema_decay": 1.0}, "ema_decay"),
+        (config.TrainConfig, {"precision": "half"}, "precision"),
+        (config.RunConfig, {"profile": (3,)}, "profile"),
+        (config.RunConfig, {"profile": (0, 2)}, "profile"),
+        (config.RunConfig, {"profile": (3, 2)}, "profile"),
         (config.TrainConfig, {}, "at least one stage"),
     ],
 )

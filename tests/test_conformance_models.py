@@ -26,16 +26,20 @@ CROP = 24
 SIZES = ((5, 9), (8, 7))
 
 
-def _generator(name: str, scale: int = 2, seed: int = 1, **options) -> tf.keras.Model:
+def _generator(
+    name: str, scale: int = 2, seed: int = 1, precision: str = "float32", **options
+) -> tf.keras.Model:
     tf.keras.utils.set_random_seed(seed)
     settings = config.GeneratorConfig(name=name, filters=4, blocks=1, **options)
-    return fixtures.awaken(generators.build(settings, scale), seed)
+    return fixtures.awaken(generators.build(settings, scale, precision), seed)
 
 
-def _discriminator(name: str, seed: int = 1, **options) -> tf.keras.Model:
+def _discriminator(
+    name: str, seed: int = 1, precision: str = "float32", **options
+) -> tf.keras.Model:
     tf.keras.utils.set_random_seed(seed)
     settings = config.DiscriminatorConfig(name=name, filters=2, dense_units=16, **options)
-    return discriminators.build(settings, CROP)
+    return discriminators.build(settings, CROP, precision)
 
 
 def _lr(height: int = 5, width: int = 9, batch: int = 2) -> tf.Tensor:
@@ -51,7 +55,7 @@ def _cases() -> list:
     kinds = ((GENERATOR_NORMS, _generator, _lr), (DISCRIMINATOR_NORMS, _discriminator, _image))
     return [
         pytest.param(
-            lambda seed=1, make=make, name=name, norm=norm: make(name, seed=seed, norm=norm),
+            lambda make=make, name=name, norm=norm, **options: make(name, norm=norm, **options),
             inputs,
             id=name if norm == "auto" else f"{name}-{norm}",
         )
@@ -120,20 +124,18 @@ def test_discriminator_has_gradients_of_gradients(name, norm):
 
 
 @NETWORKS
-def test_mixed_precision_keeps_variables_and_outputs_in_float32(make, inputs):
-    model = make()
-    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
-        mixed = make()
-    finally:
-        tf.keras.mixed_precision.set_global_policy("float32")
-    assert mixed.layers[-2].compute_dtype == "bfloat16" or mixed.name == "lite"
+@pytest.mark.parametrize("short", config.PRECISIONS[1:])
+def test_mixed_precision_keeps_variables_and_outputs_in_float32(make, inputs, short):
+    model, mixed = make(), make(precision=short)
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
+    assert mixed.layers[-2].compute_dtype == short or mixed.name == "lite"
     mixed.set_weights(model.get_weights())
     for training in (False, True):
         with layers.frozen_statistics(mixed), layers.frozen_statistics(model):
             expected = model(inputs(), training=training)
             outputs = mixed(inputs(), training=training)
         assert outputs.dtype == tf.float32
+        assert float(tf.reduce_max(tf.abs(outputs - expected))) > 0
         # bfloat16 has 8 bits: 0.4 % a rounding, of values that stand for the whole range.
         error = tf.abs(outputs - expected) / (1e-3 + tf.reduce_max(tf.abs(expected)))
         assert float(tf.reduce_max(error)) < 0.05

@@ -145,3 +145,90 @@ def test_scaled_add_and_its_config():
 def test_small_init_is_a_tenth_of_he_normal():
     kernel = layers.small_init()((3, 3, 64, 64)).numpy()
     np.testing.assert_allclose(kernel.std(), 0.1 * np.sqrt(2 / (9 * 64)), rtol=0.02)
+
+
+def _run(layer, inputs, upstream):
+    """Returns a training call's output, gradients of everything, and the layer's statistics."""
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=True)
+    variables = layer.trainable_variables
+    gradients = tape.gradient(outputs, [inputs, *variables], output_gradients=upstream)
+    return [outputs, *gradients, *(v.numpy() for v in layer.non_trainable_variables)]
+
+
+def _like(layer, kind, **arguments):
+    """Returns a layer of Keras' own with random weights, and `layer` with the same."""
+    own = kind(**arguments)
+    random = np.random.RandomState(1)
+    for made in (own, layer):
+        made.build((None, None, None, 8))
+    own.set_weights([random.uniform(0.5, 1.5, w.shape) for w in own.get_weights()])
+    layer.set_weights(own.get_weights())
+    return own, layer
+
+
+# 2 * 3 * 3 positions: the smaller the sample, the larger the difference between the two variances.
+_FEATURES = tf.random.stateless_normal([2, 3, 3, 8], [1, 2], mean=0.5)
+_UPSTREAM = tf.random.stateless_normal([2, 3, 3, 8], [3, 4])
+
+
+def test_batch_norm_equals_keras_own_on_one_replica():
+    arguments = {"momentum": 0.9, "epsilon": 1e-3, "synchronized": True}
+    own, lean = _like(layers.batch_norm("bn"), tf.keras.layers.BatchNormalization, **arguments)
+    names = [v.name.split("/")[-1] for v in own.variables]
+    assert [v.name.split("/")[-1] for v in lean.variables] == names
+    for one, other in zip(*(_run(x, _FEATURES, _UPSTREAM) for x in (own, lean)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    for training in (False, None):
+        one, other = (x(_FEATURES, training=training) for x in (own, lean))
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    lean.trainable = False  # Inference, whatever the call says, as in Keras.
+    np.testing.assert_allclose(lean(_FEATURES, training=True), one, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_statistics_of_batch_norm_are_float32_under_any_precision(dtype):
+    layer = layers.BatchNorm(momentum=0.0, dtype=dtype)
+    # Near 300 bfloat16 has steps of 2: a mean that was rounded to it would be off by up to 1.
+    features = tf.constant([298.0, 300.0, 302.0, 304.0, 300.0], shape=[1, 1, 5, 1])
+    outputs = layer(features, training=True)
+    assert outputs.dtype == layer.compute_dtype
+    mean, variance = (float(x.numpy()[0]) for x in (layer.moving_mean, layer.moving_variance))
+    assert mean == pytest.approx(300.8)
+    assert variance == pytest.approx(np.var([298, 300, 302, 304, 300]), rel=1e-3)
+
+
+@pytest.mark.parametrize("stack", [1, 4])
+def test_prelu_equals_keras_own(stack):
+    made = layers.prelu("prelu", stack)
+    own = tf.keras.layers.PReLU(shared_axes=[1, 2])
+    for layer in (own, made):
+        layer.build((None, None, None, 8 if layer is own else 8 * stack))
+    own.set_weights([np.linspace(-0.3, 1.4, 8).reshape(1, 1, 8)])
+    made.set_weights(own.get_weights())
+    # Keras' own on the places one by one; the slopes' gradients add up.
+    parts = [
+        _run(own, tf.roll(_FEATURES, place, axis=1), tf.roll(_UPSTREAM, place, axis=2))
+        for place in range(stack)
+    ]
+    whole = [
+        tf.concat([tf.roll(x, place, axis=axis) for place in range(stack)], axis=-1)
+        for x, axis in ((_FEATURES, 1), (_UPSTREAM, 2))
+    ]
+    outputs, by_inputs, by_slopes = _run(made, *whole)
+    np.testing.assert_allclose(outputs, tf.concat([part[0] for part in parts], -1), atol=1e-6)
+    np.testing.assert_allclose(by_inputs, tf.concat([part[1] for part in parts], -1), atol=1e-6)
+    np.testing.assert_allclose(by_slopes, sum(part[2] for part in parts), atol=1e-5)
+    np.testing.assert_allclose(made(whole[0], training=False), outputs, atol=1e-6)
+    again = layers.PReLU.from_config(made.get_config())
+    assert (again.stack, list(again.shared_axes)) == (stack, [1, 2])
+
+
+def test_conv_equals_keras_own():
+    arguments = {"filters": 3, "kernel_size": 3, "strides": 2, "padding": "same"}
+    made, own = layers.Conv2D(**arguments), tf.keras.layers.Conv2D(**arguments)
+    own, made = _like(made, lambda: own)
+    upstream = _UPSTREAM[:, :2, :2, :3]
+    for one, other in zip(*(_run(x, _FEATURES, upstream) for x in (own, made)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

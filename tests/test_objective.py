@@ -1,5 +1,7 @@
 """The generator's objective by stage, the labels, the one reduction."""
 
+import collections
+
 import fixtures
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import tensorflow as tf
 
 from srgan_tf import config, errors
 from srgan_tf.losses import content, objective, regularizers
+from srgan_tf.models import vgg as vgg_lib
 
 VGG = config.VggConfig(weights="random")
 
@@ -211,3 +214,25 @@ def test_flips_swap_whole_batches_with_their_probability(probability, low, high)
         swapped += int(real[0, 0] == 0)
     # Binomial(400, 0.1) is 40 +- 6; 20 and 60 are more than three sigma off.
     assert low <= swapped <= high
+
+
+def test_the_way_back_goes_through_the_vgg_once():
+    """Through the features of SR: those of HR are constants, and so are the VGG's weights."""
+    vgg_config = config.VggConfig(weights="random")
+    model = vgg_lib.feature_model(vgg_config, ["block1_conv2", "block2_conv1"])
+    layers = (("block1_conv2", 1.0), ("block2_conv1", 1.0))
+    stage = config.PretrainStage(steps=1, content=(("vgg", 1.0),), vgg_layer=layers)
+    made = objective.GeneratorObjective(stage, vgg_config, model)
+
+    @tf.function
+    def gradient(sr, hr):
+        with tf.GradientTape() as tape:
+            tape.watch(sr)
+            loss = tf.reduce_sum(made.terms(sr, hr)["content_vgg"])
+        return tape.gradient(loss, sr)
+
+    image = tf.zeros([1, 8, 8, 3])
+    graph = gradient.get_concrete_function(image, image).graph
+    kinds = collections.Counter(operation.type for operation in graph.get_operations())
+    # Three convolutions serve both layers, each for SR and for HR.
+    assert (kinds["Conv2D"], kinds["Conv2DBackpropInput"]) == (6, 3)

@@ -44,7 +44,8 @@ def train(config, data, run_dir):
 def whole(data, tmp_path_factory):
     """A run of 3 + 3 + 3 steps without a break."""
     run_dir = tmp_path_factory.mktemp("run") / "whole"
-    assert train(tiny(), data, run_dir) == 0
+    profiled = dataclasses.replace(tiny().run, profile=(3, 4))  # Over the end of a stage.
+    assert train(dataclasses.replace(tiny(), run=profiled), data, run_dir) == 0
     return run_dir
 
 
@@ -65,7 +66,9 @@ def test_run_folder_has_what_design_says(whole):
     assert record["environment"]["versions"]["tensorflow"] == tf.__version__
     assert record["data"]["fingerprint"] and record["data"]["train_records"] > 0
     assert record["config"]["stages"]["gan"]["adversarial_weight"] == 0.1
-    assert [path.name for path in (whole / "summaries").iterdir()] != []
+    assert {path.name for path in (whole / "summaries").iterdir()} == {"train", "eval", "plugins"}
+    (profile,) = (whole / "summaries" / "plugins" / "profile").glob("*/*.xplane.pb")
+    assert b"Conv2DBackpropFilter" in profile.read_bytes()
 
 
 def test_metrics_have_every_step_and_stage(whole):

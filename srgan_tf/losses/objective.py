@@ -155,6 +155,7 @@ class GeneratorObjective:
         loss = content.CONTENT[name]
         if name != "vgg":
             return loss(sr, hr)
+        # One after the other: in one batch the way back would be computed for both halves.
         sr_features, hr_features = (self._vgg_model(image, training=False) for image in (sr, hr))
         distances = [
             weight * loss(sr_features[layer], tf.stop_gradient(hr_features[layer]), *self._compared)

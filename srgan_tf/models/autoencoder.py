@@ -47,14 +47,15 @@ def autoencoder(
         features = tf.keras.layers.Concatenate(name=f"{name}_skip")([features, skips[level - 1]])
         features = _activate(layers.conv(channels, 3, f"{name}_conv")(features), name, norm)
     features = resampling.CropLike(name="crop")([features, lr])
-    features = upsampling_lib.stages(
+    rgb = upsampling_lib.to_rgb(
         features,
         scale=scale,
         filters=filters,
         upsampling=upsampling,
-        activation=lambda name: layers.leaky_relu(_SLOPE, f"{name}_lrelu"),
+        activation=lambda name, _: layers.leaky_relu(_SLOPE, f"{name}_lrelu"),
+        size=5,
     )
-    sr = layers.tanh("tail_tanh")(layers.conv(3, 5, "tail_conv")(features))
+    sr = layers.tanh("tail_tanh")(rgb)
     return tf.keras.Model(lr, sr, name="autoencoder")
 
 

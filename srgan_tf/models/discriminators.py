@@ -15,6 +15,7 @@ import tensorflow as tf
 from srgan_tf import config as config_lib
 from srgan_tf import errors, registry
 from srgan_tf.models import layers, resampling, spectral
+from srgan_tf.models import precision as precision_lib
 
 
 def _batch(name: str) -> tf.keras.layers.Layer:
@@ -191,16 +192,22 @@ def resolve(config: config_lib.DiscriminatorConfig) -> config_lib.DiscriminatorC
     return dataclasses.replace(config, norm=inspect.signature(make).parameters["norm"].default)
 
 
-def build(config: config_lib.DiscriminatorConfig, crop_size: int) -> tf.keras.Model:
-    """Builds the discriminator that `config` describes; errors as for `DISCRIMINATORS`' entries."""
+def build(
+    config: config_lib.DiscriminatorConfig, crop_size: int, precision: str = "float32"
+) -> tf.keras.Model:
+    """Builds the discriminator that `config` describes; errors as for `DISCRIMINATORS`' entries.
+
+    `precision` is what it computes in (precision.py); variables and logits are float32 in any.
+    """
     config = resolve(config)
     registry.lookup(NORMS, config.norm, "discriminator_norm")
-    return DISCRIMINATORS[config.name](
-        crop_size=crop_size,
-        filters=config.filters,
-        dense_units=config.dense_units,
-        norm=config.norm,
-    )
+    with precision_lib.scope(precision):
+        return DISCRIMINATORS[config.name](
+            crop_size=crop_size,
+            filters=config.filters,
+            dense_units=config.dense_units,
+            norm=config.norm,
+        )
 
 
 def _check_crop(name: str, crop_size: int, norm: str, *, strides: int, smallest: int) -> None:
@@ -218,7 +225,7 @@ def _check_crop(name: str, crop_size: int, norm: str, *, strides: int, smallest:
 def _conv(
     filters: int, size: int, name: str, norm: str, *, strides: int = 1, **options
 ) -> tf.keras.layers.Conv2D:
-    make = spectral.SpectralConv2D if norm == "spectral" else tf.keras.layers.Conv2D
+    make = spectral.SpectralConv2D if norm == "spectral" else layers.Conv2D
     return make(filters, size, strides=strides, padding="same", name=name, **options)
 
 

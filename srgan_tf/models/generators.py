@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from srgan_tf import config as config_lib
 from srgan_tf import registry
+from srgan_tf.models import precision as precision_lib
 from srgan_tf.models import upsampling
 from srgan_tf.models.autoencoder import autoencoder
 from srgan_tf.models.lite import lite
@@ -55,18 +56,26 @@ def differences(
     return changed
 
 
-def build(config: config_lib.GeneratorConfig, scale: int) -> tf.keras.Model:
+def build(
+    config: config_lib.GeneratorConfig, scale: int, precision: str = "float32"
+) -> tf.keras.Model:
     """Builds the generator that `config` describes.
+
+    Args:
+        config: its architecture.
+        scale: upscaling factor.
+        precision: what it computes in (precision.py); variables and SR are float32 in any.
 
     Raises:
         errors.InputError: a name is unknown, or the architecture does not have that norm.
     """
     config = resolve(config)
     registry.lookup(upsampling.UPSAMPLINGS, config.upsampling, "generator_upsampling")
-    return GENERATORS[config.name](
-        scale=scale,
-        filters=config.filters,
-        blocks=config.blocks,
-        norm=config.norm,
-        upsampling=config.upsampling,
-    )
+    with precision_lib.scope(precision):
+        return GENERATORS[config.name](
+            scale=scale,
+            filters=config.filters,
+            blocks=config.blocks,
+            norm=config.norm,
+            upsampling=config.upsampling,
+        )

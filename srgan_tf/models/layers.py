@@ -90,6 +90,53 @@ class InstanceNorm(tf.keras.layers.Layer):
         return input_shape
 
 
+@tf.keras.utils.register_keras_serializable("srgan_tf")
+class Conv2D(tf.keras.layers.Conv2D):
+    """Keras' convolution, without dilation, groups or activation, and with TensorFlow's bias_add.
+
+    Keras 3 adds the bias as any broadcast tensor, whose gradient is a general reduction.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the convolved `inputs`."""
+        outputs = tf.nn.conv2d(inputs, self.kernel, list(self.strides), self.padding.upper())
+        return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
+
+
+@tf.keras.utils.register_keras_serializable("srgan_tf")
+class PReLU(tf.keras.layers.PReLU):
+    """A PReLU of `[B, H, W, C]` with a slope per channel, in half the passes of Keras' own.
+
+    That is for training. Inference has Keras' formula, which others know: OpenVINO makes one layer
+    of it.
+
+    With `stack` s the channels are s times C, C of each place after the other, as a pixel shuffle
+    takes them; the slopes `[1, 1, C]` count for every place.
+    """
+
+    def __init__(self, stack: int = 1, **kwargs):
+        """Args: places in the channels, and Keras' own but `shared_axes`."""
+        super().__init__(**{**kwargs, "shared_axes": [1, 2]})
+        self.stack = stack
+
+    def build(self, input_shape):
+        """Makes a slope for each channel of a place."""
+        *sides, channels = input_shape
+        super().build((*sides, channels // self.stack))
+        self.input_spec = None  # The base class expects C channels.
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns inputs, negative ones times their slope."""
+        alpha = tf.tile(tf.reshape(tf.cast(self.alpha, inputs.dtype), [-1]), [self.stack])
+        if training:
+            return _prelu(inputs, alpha)
+        return tf.nn.relu(inputs) - alpha * tf.nn.relu(-inputs)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "stack": self.stack}
+
+
 class Freezable:
     """Mix-in of layers that calls with `training=True` change, unless `frozen_statistics` holds."""
 
@@ -101,11 +148,42 @@ class Freezable:
 
 @tf.keras.utils.register_keras_serializable("srgan_tf")
 class BatchNorm(Freezable, tf.keras.layers.BatchNormalization):
-    """Batch normalization whose moving statistics `frozen_statistics` can hold still.
+    """Batch normalization of `[B, H, W, C]`; `frozen_statistics` holds its moving statistics still.
+
+    A single replica normalizes by TensorFlow's fused operation; several by Keras' synchronized
+    statistics, which go over the features five times as often. Weights and results are the same.
 
     The momentum reads as 1 while the layer is frozen: both Kerases then add exactly zero to the
     moving statistics (as long as the batch's own are finite) and normalize as always.
     """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask=None) -> tf.Tensor:
+        """Returns normalized `inputs`; `training` by their own statistics, which it keeps."""
+        training = bool(training and self.trainable)
+        if training and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            return super().call(inputs, training=training, mask=mask)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            *(tf.cast(weight, tf.float32) for weight in (self.gamma, self.beta)),
+            mean=None if training else tf.cast(self.moving_mean, tf.float32),
+            variance=None if training else tf.cast(self.moving_variance, tf.float32),
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        if training and not self.frozen:
+            self._keep(mean, variance, count=tf.size(inputs) / inputs.shape[-1])
+        return outputs
+
+    def _keep(self, mean: tf.Tensor, variance: tf.Tensor, count: tf.Tensor) -> None:
+        """Moves the moving statistics; the variance comes as of a sample of `count` values."""
+        # Keras without the fused operation keeps the variance of the values themselves.
+        count = tf.cast(count, tf.float32)
+        variance *= tf.maximum(count - 1.0, 1.0) / count
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            change = (value - moving) * (1.0 - self.momentum)
+            if self.compute_dtype == "float16":  # An update that overflowed is left out.
+                change = tf.where(tf.math.is_finite(change), change, 0.0)
+            moving.assign_add(change)
 
     @property
     def momentum(self) -> float:
@@ -143,10 +221,14 @@ def check_norm(generator: str, norm: str, choices: tuple[str, ...]) -> None:
         )
 
 
-def prelu(name: str) -> tf.keras.layers.PReLU:
-    """Returns a PReLU with one slope per channel, so that weights do not fix the image size."""
-    slope = tf.keras.initializers.Constant(_PRELU_ALPHA)
-    return tf.keras.layers.PReLU(alpha_initializer=slope, shared_axes=[1, 2], name=name)
+def prelu(name: str, stack: int = 1) -> PReLU:
+    """Returns a PReLU with one slope per channel, so that weights do not fix the image size.
+
+    Args:
+        name: the layer's name.
+        stack: the `factor**2` of stacked features (stacked.py), whose places share their slopes.
+    """
+    return PReLU(stack, alpha_initializer=tf.keras.initializers.Constant(_PRELU_ALPHA), name=name)
 
 
 def leaky_relu(slope: float, name: str) -> tf.keras.layers.LeakyReLU:
@@ -162,9 +244,9 @@ def tanh(name: str) -> tf.keras.layers.Activation:
 
 def conv(
     filters: int, size: int, name: str, *, strides: int = 1, initializer="glorot_uniform"
-) -> tf.keras.layers.Conv2D:
+) -> Conv2D:
     """Returns a convolution that keeps the size (or divides it by `strides`)."""
-    return tf.keras.layers.Conv2D(
+    return Conv2D(
         filters, size, strides=strides, padding="same", kernel_initializer=initializer, name=name
     )
 
@@ -176,6 +258,20 @@ def small_init() -> tf.keras.initializers.Initializer:
     published code has the factor 0.1, by which the variance 2 / fan_in becomes 0.02 / fan_in.
     """
     return tf.keras.initializers.VarianceScaling(0.02, "fan_in", "untruncated_normal")
+
+
+@tf.custom_gradient
+def _prelu(features: tf.Tensor, alpha: tf.Tensor):
+    """Returns PReLU of `[B, H, W, C]` with slopes `[C]`, and its gradient."""
+    positive = features > 0
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        by_alpha = upstream * tf.minimum(features, tf.zeros([], features.dtype))
+        # The sum over all but the channels, which is the gradient of a bias.
+        sums = tf.raw_ops.BiasAddGrad(out_backprop=by_alpha)
+        return tf.where(positive, upstream, alpha * upstream), sums
+
+    return tf.where(positive, features, alpha * features), gradient
 
 
 @contextlib.contextmanager

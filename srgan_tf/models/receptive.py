@@ -9,8 +9,9 @@ from fractions import Fraction
 
 import tensorflow as tf
 
-from srgan_tf.models import layers, resampling
+from srgan_tf.models import layers, resampling, stacked
 
+_CONVS = (tf.keras.layers.Conv2D, layers.Conv2D, stacked.StackedConv2D)
 _POINTWISE = (
     tf.keras.layers.InputLayer,
     tf.keras.layers.BatchNormalization,
@@ -72,21 +73,22 @@ def _widen(
         return reach + _taken_apart(grid, layer.scale), grid * layer.scale
     if isinstance(layer, _POINTWISE):
         return reach, grid
-    if kind in (tf.keras.layers.Conv2D, tf.keras.layers.Conv2DTranspose):
+    # Stacked layers count as if the shuffle were done: they give the same.
+    if kind in (*_CONVS, tf.keras.layers.Conv2DTranspose):
         stride = layer.strides[0]
         if layer.padding == "same" and set(layer.strides) == {stride}:
             if kind is tf.keras.layers.Conv2DTranspose and set(layer.dilation_rate) == {1}:
                 finer = grid * stride
                 pixels = max(_transposed_reach(size, stride) for size in layer.kernel_size)
                 return reach + _taken_apart(grid, stride) + pixels / finer, finer
-            if kind is tf.keras.layers.Conv2D and stride == 1:
+            if kind in _CONVS and stride == 1:
                 pixels = max(
                     d * (k // 2)
                     for d, k in zip(layer.dilation_rate, layer.kernel_size, strict=True)
                 )
                 return reach + pixels / grid, grid
             # Sizes that the stride does not divide would be padded in another way.
-            if kind is tf.keras.layers.Conv2D and multiple % (stride / grid) == 0:
+            if kind in _CONVS and multiple % (stride / grid) == 0:
                 pixels = max(_strided_reach(size, stride) for size in layer.kernel_size)
                 return reach + pixels / grid, grid / stride
     raise ValueError(f"The reach of {layer.name} ({kind.__name__}) is not known.")

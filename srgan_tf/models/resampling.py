@@ -30,17 +30,29 @@ class _Enlarge(tf.keras.layers.Layer):
 class PixelShuffle(_Enlarge):
     """Sub-pixel rearrangement `[B, H, W, C * scale**2]` to `[B, H * scale, W * scale, C]`.
 
-    Reference: Shi et al. 2016 (arXiv 1609.05158), equation 4.
+    Reference: Shi et al. 2016 (arXiv 1609.05158), equation 4. One that is put off leaves its inputs
+    stacked for the layers behind it, the last of which does it (stacked.py).
     """
+
+    def __init__(self, scale: int, put_off: bool = False, **kwargs):
+        """Args: the factor, and whether a layer behind does it."""
+        super().__init__(scale, **kwargs)
+        self.put_off = put_off
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns the rearranged `inputs`."""
-        return tf.nn.depth_to_space(inputs, self.scale)
+        return tf.identity(inputs) if self.put_off else tf.nn.depth_to_space(inputs, self.scale)
 
     def compute_output_shape(self, input_shape):
         """Returns the static output shape; unknown sides stay unknown."""
+        if self.put_off:
+            return input_shape
         *grown, channels = super().compute_output_shape(input_shape)
         return (*grown, channels // self.scale**2)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "put_off": self.put_off}
 
 
 @tf.keras.utils.register_keras_serializable("srgan_tf")

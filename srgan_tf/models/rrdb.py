@@ -42,7 +42,7 @@ def rrdb(
         scale=scale,
         filters=filters,
         upsampling=upsampling,
-        activation=lambda name: layers.leaky_relu(_SLOPE, f"{name}_lrelu"),
+        activation=lambda name, _: layers.leaky_relu(_SLOPE, f"{name}_lrelu"),
     )
     features = layers.conv(filters, 3, "tail_conv1")(features)
     features = layers.leaky_relu(_SLOPE, "tail_lrelu")(features)

@@ -35,14 +35,15 @@ def srresnet(
         features = _block(features, filters, name, norm, layers.prelu(f"{name}_prelu"))
     features = _conv_norm(features, filters, "trunk_conv", "trunk_bn", norm, ends_branch=True)
     features = tf.keras.layers.Add(name="trunk_add")([features, head])
-    features = upsampling_lib.stages(
+    rgb = upsampling_lib.to_rgb(
         features,
         scale=scale,
         filters=filters,
         upsampling=upsampling,
-        activation=lambda name: layers.prelu(f"{name}_prelu"),
+        activation=lambda name, stack: layers.prelu(f"{name}_prelu", stack),
+        size=9,
     )
-    sr = layers.tanh("tail_tanh")(layers.conv(3, 9, "tail_conv")(features))
+    sr = layers.tanh("tail_tanh")(rgb)
     return tf.keras.Model(lr, sr, name="srresnet")
 
 
@@ -73,14 +74,15 @@ def srresnet_seed(
         name = f"block{index:02d}"
         activation = layers.leaky_relu(_SEED_SLOPE, f"{name}_lrelu")
         features = _block(features, filters, name, norm, activation)
-    features = upsampling_lib.stages(
+    rgb = upsampling_lib.to_rgb(
         features,
         scale=scale,
         filters=2 * filters,
         upsampling=upsampling,
-        activation=lambda name: layers.leaky_relu(_SEED_SLOPE, f"{name}_lrelu"),
+        activation=lambda name, _: layers.leaky_relu(_SEED_SLOPE, f"{name}_lrelu"),
+        size=5,
     )
-    sr = layers.tanh("tail_tanh")(layers.conv(3, 5, "tail_conv")(features))
+    sr = layers.tanh("tail_tanh")(rgb)
     return tf.keras.Model(lr, sr, name="srresnet_seed")
 
 

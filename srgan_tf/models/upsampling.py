@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from srgan_tf.models import layers, resampling
+from srgan_tf.models import layers, resampling, stacked
 
 # The factors of the successive stages of each scale.
 FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
@@ -88,7 +88,8 @@ def stages(
     scale: int,
     filters: int,
     upsampling: str,
-    activation: Callable[[str], tf.keras.layers.Layer],
+    activation: Callable[..., tf.keras.layers.Layer],
+    put_off: bool = False,
 ) -> tf.Tensor:
     """Enlarges `features` by `scale` in stages of 2 or 3 named `upsample1_...` and so on.
 
@@ -97,16 +98,58 @@ def stages(
         scale: 2, 3, 4 or 8.
         filters: Channels of every stage's output.
         upsampling: A name in `UPSAMPLINGS`.
-        activation: Makes the layer that follows each stage, given its name's beginning.
+        activation: Makes the layer that follows each stage, given its name's beginning and `stack`
+            (`layers.prelu`).
+        put_off: The last stage's shuffle is put off: its features stay stacked (stacked.py).
     """
-    enlarge = UPSAMPLINGS[upsampling]
-    for index, factor in enumerate(FACTORS[scale], start=1):
-        name = f"upsample{index}"
-        features = activation(name)(enlarge(features, filters, factor, name))
+    factors = FACTORS[scale]
+    for index, factor in enumerate(factors, start=1):
+        name, stack = f"upsample{index}", 1
+        if put_off and index == len(factors):
+            features = _shuffle(features, filters, factor, name, upsampling, put_off=True)
+            stack = factor**2
+        else:
+            features = UPSAMPLINGS[upsampling](features, filters, factor, name)
+        features = activation(name, stack)(features)
     return features
 
 
-def _shuffle(inputs: tf.Tensor, filters: int, factor: int, name: str, kind: str) -> tf.Tensor:
+def to_rgb(
+    features: tf.Tensor,
+    *,
+    scale: int,
+    filters: int,
+    upsampling: str,
+    activation: Callable[..., tf.keras.layers.Layer],
+    size: int,
+) -> tf.Tensor:
+    """The stages and a `size` x `size` convolution to RGB, `tail_conv`; arguments as `stages`'.
+
+    Where the last stage ends in a shuffle, convolution and activation come before it: the same
+    function of the same weights, but faster.
+    """
+    factor, put_off = FACTORS[scale][-1], puts_off_shuffle(upsampling)
+    features = stages(
+        features,
+        scale=scale,
+        filters=filters,
+        upsampling=upsampling,
+        activation=activation,
+        put_off=put_off,
+    )
+    if put_off:
+        return stacked.StackedConv2D(3, size, factor, name="tail_conv")(features)
+    return layers.conv(3, size, "tail_conv")(features)
+
+
+def puts_off_shuffle(upsampling: str) -> bool:
+    """Whether the tail comes before the last shuffle; tests compare with the plain order."""
+    return upsampling in SUBPIXEL_KERNELS
+
+
+def _shuffle(
+    inputs: tf.Tensor, filters: int, factor: int, name: str, kind: str, put_off: bool = False
+) -> tf.Tensor:
     initializer = SUBPIXEL_KERNELS[kind](factor)
     conv = layers.conv(filters * factor**2, 3, f"{name}_conv", initializer=initializer)
-    return resampling.PixelShuffle(factor, name=f"{name}_shuffle")(conv(inputs))
+    return resampling.PixelShuffle(factor, put_off, name=f"{name}_shuffle")(conv(inputs))

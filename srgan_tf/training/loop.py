@@ -19,6 +19,7 @@ from srgan_tf.training import (
     initialization,
     opening,
     optimizers,
+    profiling,
     reporting,
     run_lock,
     state,
@@ -107,6 +108,7 @@ class _Run:
         self._metrics = reporting.MetricsFile(run_dir, config, self._start)
         self._summaries = reporting.Summaries(run_dir, self._start)
         self._doctor = doctor.Doctor()
+        self._profiler = profiling.Profiler(run_dir, config.run)
         self._rollbacks = divergence.Rollbacks(run_dir, config.run)
         # Not None after a rollback: the checkpoint that it led to has the scale from before.
         self._rate_scale = self._rollbacks.scale_after(self._start)
@@ -131,6 +133,7 @@ class _Run:
             while not self._run_stages(stop):
                 pass
         finally:
+            self._profiler.close()
             self._summaries.close()
         return self._finish(stop)
 
@@ -194,8 +197,9 @@ class _Run:
                 self._metrics.sync()
                 checkpoints.save()
                 raise
-            scalars = train_step(batch)
             step += 1
+            with self._profiler.step(step):
+                scalars = train_step(batch)
             self._after_step(step, span, scalars, checkpoints, progress, stop)
         self._stop_if_diverged(checkpoints)
         self._metrics.sync()

@@ -11,7 +11,7 @@ from srgan_tf.config import TrainConfig
 from srgan_tf.losses import adversarial
 from srgan_tf.losses import objective as objective_lib
 from srgan_tf.models import discriminators, generators, vgg
-from srgan_tf.training import averages, initialization, optimizers
+from srgan_tf.training import averages, initialization, loss_scaling, optimizers
 
 # Below every score; finite, so that everything in a checkpoint is.
 NO_SCORE = float(tf.float32.min)
@@ -25,7 +25,8 @@ class TrainState:
     best validation score of the stage so far (by `best_metric`, negated where lower is better),
     `learning_rate_scale` what rollbacks have left of the learning rate, `diverged_at` the first
     step with a non-finite scalar (-1: none). `averaged` is the moving average of the generator,
-    None without `ema_decay`. The VGG is frozen; it is neither checkpointed nor exported.
+    None without `ema_decay`. `loss_scales` holds one for each trained network in float16 and is
+    empty otherwise. The VGG is frozen; it is neither checkpointed nor exported.
     """
 
     config: TrainConfig
@@ -37,6 +38,7 @@ class TrainState:
     discriminator: tf.keras.Model | None
     vgg: tf.keras.Model | None
     averaged: tf.keras.Model | None = None
+    loss_scales: dict[str, loss_scaling.LossScale] = dataclasses.field(default_factory=dict)
     stage_name: str = ""
     stage: Any = None
     generator_optimizer: tf.keras.optimizers.Optimizer | None = None
@@ -64,6 +66,7 @@ class TrainState:
             "generator_optimizer": self.generator_optimizer,
             "discriminator": self.discriminator,
             "discriminator_optimizer": self.discriminator_optimizer,
+            **{f"{name}_loss_scale": scale for name, scale in self.loss_scales.items()},
         }
         return tf.train.Checkpoint(
             **{n: part for n, part in parts.items() if part is not None and n not in without}
@@ -138,13 +141,15 @@ class TrainState:
 def build(config: TrainConfig) -> TrainState:
     """Builds the networks of a run from its seed; call inside the strategy's scope."""
     tf.keras.utils.set_random_seed(config.seed)
-    generator = generators.build(config.generator, config.data.scale)
+    generator = generators.build(config.generator, config.data.scale, config.precision)
     discriminator = None
     if config.adversarial:
-        discriminator = discriminators.build(config.discriminator, config.data.crop_size)
+        discriminator = discriminators.build(
+            config.discriminator, config.data.crop_size, config.precision
+        )
     averaged = None
     if config.ema_decay:  # Last, so that the other networks begin as they would without it.
-        averaged = generators.build(config.generator, config.data.scale)
+        averaged = generators.build(config.generator, config.data.scale, config.precision)
     layers = config.vgg_layers
     made = TrainState(
         config=config,
@@ -155,7 +160,12 @@ def build(config: TrainConfig) -> TrainState:
         generator=generator,
         discriminator=discriminator,
         averaged=averaged,
-        vgg=vgg.feature_model(config.vgg, layers) if layers else None,
+        loss_scales={
+            name: loss_scaling.LossScale()
+            for name, network in (("generator", generator), ("discriminator", discriminator))
+            if config.precision == "float16" and network
+        },
+        vgg=vgg.feature_model(config.vgg, layers, config.precision) if layers else None,
     )
     made.check_stages()
     return made

@@ -126,9 +126,17 @@ def _apply(
     loss: tf.Tensor,
     model: tf.keras.Model,
 ) -> None:
-    variables = model.trainable_variables
-    gradients = tape.gradient(loss, variables)
-    optimizers.apply(optimizer, gradients, variables, state.config.optimizer.clip_norm)
+    variables, clip_norm = model.trainable_variables, state.config.optimizer.clip_norm
+
+    def update(gradients: list[tf.Tensor]) -> None:
+        optimizers.apply(optimizer, gradients, variables, clip_norm)
+
+    scale = state.loss_scales.get("generator" if model is state.generator else "discriminator")
+    if scale is None:
+        update(tape.gradient(loss, variables))
+    else:
+        gradients = tape.gradient(loss, variables, output_gradients=tf.identity(scale.value))
+        scale.apply(optimizer, gradients, update)
 
 
 def _labels(state: TrainState, local_batch: int, number: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -190,6 +198,10 @@ def distributed_step(
         state.step.assign_add(1)
         # The exact step is kept on the device, so that nobody has to look after every step.
         finite = tf.reduce_all(tf.math.is_finite(tf.stack(list(scalars.values()))))
+        exhausted = [scale.exhausted for scale in state.loss_scales.values()]
+        if exhausted:
+            # Before that, the update was left out, and the next one has a smaller scale.
+            finite |= not tf.reduce_any(exhausted)
         if not finite and state.diverged_at < 0:
             state.diverged_at.assign(state.step)
         return scalars
