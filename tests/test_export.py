@@ -145,3 +145,17 @@ def test_a_foreign_saved_model(tmp_path):
     (tmp_path / "assets.extra" / "srgan_tf.json").write_text("{}")
     with pytest.raises(errors.InputError, match="scale"):
         export.read_provenance(str(tmp_path))
+
+
+def test_bfloat16_is_near_and_recorded(run_dir, tmp_path):
+    target = export.export(run_dir, output=str(tmp_path), precision="bfloat16")
+    assert export.read_provenance(target)["precision"] == "bfloat16"
+    signature = tf.saved_model.load(target).signatures["serving_default"]
+    dtypes = [output.dtype for op in signature.graph.get_operations() for output in op.outputs]
+    functions = str(signature.graph.as_graph_def().library)
+    assert tf.bfloat16 in dtypes or "DT_BFLOAT16" in functions
+    generator, _, _ = run_folder.load_generator(run_dir)
+    lr = fixtures.photo_like(20, 24)[None]
+    own = images.signed_to_uint8(generator(images.uint8_to_unit(lr), training=False)).numpy()
+    difference = np.abs(signature(lr=tf.constant(lr))["sr"].numpy().astype(int) - own)
+    assert 0 < difference.mean() < 4

@@ -16,7 +16,10 @@ from srgan_tf.models import generators, resampling
 
 
 def fold(
-    generator: tf.keras.Model, config: config_lib.GeneratorConfig, scale: int
+    generator: tf.keras.Model,
+    config: config_lib.GeneratorConfig,
+    scale: int,
+    precision: str = "float32",
 ) -> tf.keras.Model:
     """Returns a generator that does without batch normalization what `generator` does with it.
 
@@ -25,15 +28,19 @@ def fold(
             is one whose normalizations cannot all be folded.
         config: what it was built from.
         scale: its upscaling factor.
+        precision: what the returned one computes in; in another than float32 it is a new one.
     """
     norms = _norms(generator)
-    if norms is None or not norms:
+    if not norms and precision == "float32":
         return generator
+    plain = generators.resolve(config)
+    if norms:
+        plain = dataclasses.replace(plain, norm="none")
     try:
-        plain = dataclasses.replace(generators.resolve(config), norm="none")
-        folded = generators.build(plain, scale)
+        folded = generators.build(plain, scale, precision)
     except errors.InputError:  # The architecture has no form without normalization.
         return generator
+    norms = norms or {}
     for layer in folded.layers:
         if layer.weights:
             source = generator.get_layer(layer.name)
