@@ -233,3 +233,45 @@ def test_a_broken_file_that_is_called_like_a_picture_has_failed(upscaler, tmp_pa
     summary = batch.run(jobs, upscaler)
     assert summary.done == 1 and "broken.png: not an image" in summary.failed[0]
     assert "left out, no pictures: " in summary.text("out") and "notes.txt" in summary.text("out")
+
+
+def test_what_is_interrupted_leaves_whole_files_only(upscaler, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        picture = fixtures.photo_like(30, 30, seed=number)
+        Image.fromarray(picture).save(tmp_path / "in" / f"{number}.png")
+    jobs = pictures.plan([str(tmp_path / "in")], str(tmp_path / "out"), scale=2, compare=True)
+    real, calls = upscaler.strips, []
+
+    def interrupted(rgb):
+        calls.append(1)
+        strip = next(real(rgb))
+        yield strip[:30]
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        yield strip[30:]
+
+    monkeypatch.setattr(upscaler, "strips", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(jobs, upscaler)
+    names = {f"{number}_x2{part}.png" for number in (0, 1) for part in ("", "_compare")}
+    assert set(os.listdir(tmp_path / "out")) == names
+    for name in names:
+        Image.open(tmp_path / "out" / name).load()
+
+
+def test_failures_are_named_in_the_order_of_the_pictures(upscaler, tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        path = tmp_path / "in" / f"{number}.png"
+        Image.fromarray(fixtures.photo_like(9, 9)).save(path)
+        if number % 2:
+            path.write_bytes(path.read_bytes()[:60])
+    jobs = pictures.plan([str(tmp_path / "in")], str(tmp_path / "out"), scale=2)
+    summary = batch.run(jobs, upscaler)
+    assert summary.done == 3
+    assert [os.path.basename(line.split(":")[0]) for line in summary.failed] == [
+        "1.png",
+        "3.png",
+        "5.png",
+    ]
