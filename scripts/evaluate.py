@@ -17,7 +17,6 @@ from absl import flags
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
 from srgan_tf import cli, errors, files
-from srgan_tf.serving import tiling
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -73,9 +72,9 @@ _WEIGHTS = flags.DEFINE_enum(
 )
 _TILE_SIZE = flags.DEFINE_integer(
     "tile_size",
-    tiling.DEFAULT_TILE_SIZE,
-    "Pictures are done in tiles of this many pixels a side plus an overlap around each; less takes "
-    "less memory.",
+    None,
+    "Pictures are done in tiles of this many pixels a side plus an overlap around each (default: "
+    "as many as 1,500 MB of memory allow).",
     lower_bound=1,
 )
 

@@ -16,7 +16,7 @@ from absl import flags
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
 from srgan_tf import cli, errors, files
-from srgan_tf.serving import tiling
+from srgan_tf.serving import memory
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -47,11 +47,29 @@ _WEIGHTS = flags.DEFINE_enum(
     ["raw", "ema"],
     "For run folders: trained weights or their moving average (default: ema where there is one).",
 )
+_MEMORY_MB = flags.DEFINE_integer(
+    "memory_mb",
+    memory.DEFAULT_MB,
+    "Memory that the whole process may take, in millions of bytes, beside the picture that is read "
+    "and formats other than PNG, which hold the output as a whole: decides the size of tiles.",
+    lower_bound=1,
+)
+_BACKEND = flags.DEFINE_enum(
+    "backend",
+    "tensorflow",
+    ["tensorflow", "openvino"],
+    "What runs the model; openvino (the extra `openvino`) takes less memory and time on CPUs.",
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    None,
+    ["float32", "bfloat16"],
+    "For --backend=openvino: bfloat16 is faster on CPUs that have it (default: float32).",
+)
 _TILE_SIZE = flags.DEFINE_integer(
     "tile_size",
-    tiling.DEFAULT_TILE_SIZE,
-    "Pictures are done in tiles of this many pixels a side plus an overlap around each; less takes "
-    "less memory.",
+    None,
+    "Instead of --memory_mb: tiles of this many pixels a side plus an overlap around each.",
     lower_bound=1,
 )
 
@@ -67,7 +85,7 @@ def main(argv: list[str]) -> int:
     output = files.expand(_OUTPUT.value)
     files.require_writable(os.path.join(output, "probe"), _OUTPUT.name)
     cli.import_tensorflow()
-    from srgan_tf.serving import pictures
+    from srgan_tf.serving import batch, pictures
     from srgan_tf.serving.upscaler import Upscaler
 
     model = Upscaler.load(
@@ -75,6 +93,9 @@ def main(argv: list[str]) -> int:
         _CHECKPOINT.value,
         weights=_WEIGHTS.value,
         tile_size=_TILE_SIZE.value,
+        memory_mb=_MEMORY_MB.value,
+        backend=_BACKEND.value,
+        precision=_PRECISION.value,
     )
     jobs = pictures.plan(
         inputs,
@@ -83,7 +104,7 @@ def main(argv: list[str]) -> int:
         file_format=_FORMAT.value,
         compare=_COMPARE.value,
     )
-    summary = pictures.run(jobs, model, overwrite=_OVERWRITE.value)
+    summary = batch.run(jobs, model, overwrite=_OVERWRITE.value)
     cli.emit(summary.text(output))
     return 1 if summary.failed else 0
 

@@ -9,7 +9,6 @@ import numpy as np
 from absl import logging
 
 from srgan_tf import errors
-from srgan_tf.serving import tiling
 from srgan_tf.serving.upscaler import Upscaler
 
 # The model name that stands for the baseline.
@@ -33,7 +32,7 @@ def load(
     scale: int | None = None,
     checkpoint: str = "last",
     weights: str | None = None,
-    tile_size: int = tiling.DEFAULT_TILE_SIZE,
+    tile_size: int | None = None,
 ) -> Model:
     """Loads a model by name for evaluation.
 
@@ -42,7 +41,7 @@ def load(
         scale: the factor asked for; None takes the model's (bicubic: 4).
         checkpoint: "last", "best" or a step of a run folder.
         weights: "raw" or "ema" of a run folder; None is "ema" where the run has it.
-        tile_size: side of the tiles in which pictures are upscaled, in LR pixels.
+        tile_size: side of the tiles in which pictures are upscaled, in LR pixels; None: by memory.
 
     Raises:
         errors.InputError: the model cannot be loaded, or has another scale.

@@ -54,12 +54,20 @@ def exported(run_dir):
     return export.export(run_dir)
 
 
+def _operations(function) -> set[str]:
+    """Returns the types of the operations of a signature's graph, functions it calls included."""
+    definition = function.graph.as_graph_def()
+    nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+    return {node.op for node in nodes}
+
+
 def test_signature_takes_any_size_and_number(run_dir, exported):
     assert exported == os.path.join(run_dir, "saved_model", "7")
     generator, _, _ = run_folder.load_generator(run_dir)
     signature = tf.saved_model.load(exported).signatures["serving_default"]
     assert signature.structured_input_signature[1]["lr"].shape.as_list() == [None, None, None, 3]
     assert list(signature.structured_outputs) == ["sr"]
+    assert not [op for op in _operations(signature) if "BatchNorm" in op]
     for count, height, width in ((1, 5, 7), (3, 8, 3)):
         lr = np.stack([fixtures.photo_like(height, width, seed) for seed in range(count)])
         sr = signature(lr=tf.constant(lr))["sr"]
@@ -111,10 +119,9 @@ def test_another_step_and_folder(run_dir, tmp_path):
 
 
 def test_a_wrong_copy_is_not_published(run_dir, tmp_path, monkeypatch):
-    def save_something_else(generator, directory, provenance, save=export._save):
-        generator.weights[0].assign(generator.weights[0] + 1)
-        save(generator, directory, provenance)
-        generator.weights[0].assign(generator.weights[0] - 1)
+    def save_something_else(module, directory, provenance, save=export._save):
+        module.weights[0].assign(module.weights[0] + 1)
+        save(module, directory, provenance)
 
     monkeypatch.setattr(export, "_save", save_something_else)
     with pytest.raises(RuntimeError, match="differs"):
@@ -138,3 +145,17 @@ def test_a_foreign_saved_model(tmp_path):
     (tmp_path / "assets.extra" / "srgan_tf.json").write_text("{}")
     with pytest.raises(errors.InputError, match="scale"):
         export.read_provenance(str(tmp_path))
+
+
+def test_bfloat16_is_near_and_recorded(run_dir, tmp_path):
+    target = export.export(run_dir, output=str(tmp_path), precision="bfloat16")
+    assert export.read_provenance(target)["precision"] == "bfloat16"
+    signature = tf.saved_model.load(target).signatures["serving_default"]
+    dtypes = [output.dtype for op in signature.graph.get_operations() for output in op.outputs]
+    functions = str(signature.graph.as_graph_def().library)
+    assert tf.bfloat16 in dtypes or "DT_BFLOAT16" in functions
+    generator, _, _ = run_folder.load_generator(run_dir)
+    lr = fixtures.photo_like(20, 24)[None]
+    own = images.signed_to_uint8(generator(images.uint8_to_unit(lr), training=False)).numpy()
+    difference = np.abs(signature(lr=tf.constant(lr))["sr"].numpy().astype(int) - own)
+    assert 0 < difference.mean() < 4

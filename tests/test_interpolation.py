@@ -31,7 +31,7 @@ def written(monkeypatch):
     """The weights that would be written, instead of a SavedModel, which takes seconds."""
     kept = []
     monkeypatch.setattr(
-        export, "write", lambda generator, *rest: kept.append((generator.get_weights(), *rest))
+        export, "write", lambda generator, _, *rest: kept.append((generator.get_weights(), *rest))
     )
     return kept
 

@@ -29,6 +29,7 @@ LEVELS = {
     "srgan_tf.files": 0,
     "srgan_tf.checkpoint_files": 0,
     "srgan_tf.photos": 0,
+    "srgan_tf.png": 0,
     "srgan_tf.cli": 0,
     "srgan_tf.terminal": 0,
     "srgan_tf.flag_utils": 0,
@@ -67,6 +68,7 @@ WITHOUT_TENSORFLOW = [
     "registry",
     "terminal",
     "photos",
+    "png",
     "bicubic",
 ]
 # Where whole photos are handled by Pillow or NumPy, before or after TensorFlow.

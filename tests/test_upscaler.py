@@ -13,7 +13,7 @@ import test_export
 from PIL import Image
 
 from srgan_tf import bicubic, errors, images, run_folder
-from srgan_tf.serving import export, pictures
+from srgan_tf.serving import batch, comparison, export, pictures
 from srgan_tf.serving.upscaler import Upscaler
 
 
@@ -105,7 +105,7 @@ def test_wrong_pictures(upscaler):
 def test_a_folder_of_photos(upscaler, folder, tmp_path):
     output = tmp_path / "out"
     jobs = pictures.plan([str(folder)], str(output), scale=2, compare=True)
-    summary = pictures.run(jobs, upscaler)
+    summary = batch.run(jobs, upscaler)
     assert (summary.done, summary.skipped, len(summary.other_files)) == (4, 0, 1)
     assert len(summary.failed) == 1
     assert "broken.jpg: corrupt" in summary.failed[0]
@@ -130,9 +130,9 @@ def test_what_cannot_be_written_is_named_and_the_others_go_on(
     (folder / "broken.jpg").unlink()
     output.mkdir()
     (output / "sub").write_text("a file where a folder is needed")
-    monkeypatch.setattr(pictures, "_MAX_PIXELS", 9 * 14 * 4)  # Fits sub/colour.jpg alone.
+    monkeypatch.setattr(batch, "_MAX_PIXELS", 9 * 14 * 4)  # Fits sub/colour.jpg alone.
     Image.fromarray(fixtures.photo_like(5, 5)).save(folder / "small.png")
-    summary = pictures.run(pictures.plan([str(folder)], str(output), scale=2), upscaler)
+    summary = batch.run(pictures.plan([str(folder)], str(output), scale=2), upscaler)
     assert summary.done == 1
     assert len(summary.failed) == 4
     large = [line for line in summary.failed if "colour.png: too many pixels: 14x11" in line]
@@ -144,15 +144,15 @@ def test_an_interrupted_folder_continues(upscaler, folder, tmp_path):
     output = tmp_path / "out"
     (folder / "broken.jpg").unlink()
     jobs = pictures.plan([str(folder)], str(output), scale=2, compare=True)
-    assert pictures.run(jobs, upscaler).done == 4
+    assert batch.run(jobs, upscaler).done == 4
     kept, lost = output / "grey_x2.png", output / "colour_x2_compare.png"
     kept.write_bytes(b"the user's own")
     lost.unlink()
-    summary = pictures.run(jobs, upscaler)
+    summary = batch.run(jobs, upscaler)
     assert (summary.done, summary.skipped) == (1, 3)
     assert lost.exists()
     assert kept.read_bytes() == b"the user's own"
-    assert pictures.run(jobs, upscaler, overwrite=True).done == 4
+    assert batch.run(jobs, upscaler, overwrite=True).done == 4
     assert Image.open(kept).size == (28, 22)
 
 
@@ -174,7 +174,7 @@ def test_results_are_no_new_inputs(upscaler, folder, output):
     target = str(folder / output)
     for file_format in ("png", "jpeg"):  # The second run finds the first one's results.
         jobs = pictures.plan([str(folder)], target, scale=2, compare=True, file_format=file_format)
-        assert pictures.run(jobs, upscaler).done == 4
+        assert batch.run(jobs, upscaler).done == 4
     assert not list(folder.rglob("*_x2_x2*"))
 
 
@@ -198,7 +198,8 @@ def test_nothing_to_do(tmp_path):
 def test_comparison_shows_both_at_equal_zoom():
     lr = fixtures.photo_like(30, 40)
     sr = bicubic.imresize(lr, 2)[::-1]
-    picture = pictures.comparison(lr, sr, 2)
+    picture = np.concatenate(list(comparison.rows(lr, [sr[:38], sr[38:]], 2)))
+    assert picture.shape[:2] == comparison.size(60, 80)
     strip = picture.shape[0] - 60
     np.testing.assert_array_equal(picture[strip:, :80], sr[::-1])
     np.testing.assert_array_equal(picture[strip:, -80:], sr)
@@ -229,6 +230,48 @@ def test_a_broken_file_that_is_called_like_a_picture_has_failed(upscaler, tmp_pa
         (tmp_path / "in" / name).write_text("no picture")
     Image.fromarray(fixtures.photo_like(9, 9)).save(tmp_path / "in" / "whole.png")
     jobs = pictures.plan([str(tmp_path / "in")], str(tmp_path / "out"), scale=2)
-    summary = pictures.run(jobs, upscaler)
+    summary = batch.run(jobs, upscaler)
     assert summary.done == 1 and "broken.png: not an image" in summary.failed[0]
     assert "left out, no pictures: " in summary.text("out") and "notes.txt" in summary.text("out")
+
+
+def test_what_is_interrupted_leaves_whole_files_only(upscaler, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        picture = fixtures.photo_like(30, 30, seed=number)
+        Image.fromarray(picture).save(tmp_path / "in" / f"{number}.png")
+    jobs = pictures.plan([str(tmp_path / "in")], str(tmp_path / "out"), scale=2, compare=True)
+    real, calls = upscaler.strips, []
+
+    def interrupted(rgb):
+        calls.append(1)
+        strip = next(real(rgb))
+        yield strip[:30]
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        yield strip[30:]
+
+    monkeypatch.setattr(upscaler, "strips", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(jobs, upscaler)
+    names = {f"{number}_x2{part}.png" for number in (0, 1) for part in ("", "_compare")}
+    assert set(os.listdir(tmp_path / "out")) == names
+    for name in names:
+        Image.open(tmp_path / "out" / name).load()
+
+
+def test_failures_are_named_in_the_order_of_the_pictures(upscaler, tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        path = tmp_path / "in" / f"{number}.png"
+        Image.fromarray(fixtures.photo_like(9, 9)).save(path)
+        if number % 2:
+            path.write_bytes(path.read_bytes()[:60])
+    jobs = pictures.plan([str(tmp_path / "in")], str(tmp_path / "out"), scale=2)
+    summary = batch.run(jobs, upscaler)
+    assert summary.done == 3
+    assert [os.path.basename(line.split(":")[0]) for line in summary.failed] == [
+        "1.png",
+        "3.png",
+        "5.png",
+    ]

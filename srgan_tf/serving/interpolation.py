@@ -31,7 +31,12 @@ class _Source:
 
 
 def export(
-    between: str, *, output: str, weights: str | None = None, overwrite: bool = False
+    between: str,
+    *,
+    output: str,
+    weights: str | None = None,
+    overwrite: bool = False,
+    precision: str = "float32",
 ) -> str:
     """Exports (1 - alpha) A + alpha B and returns the folder `<output>/<step>` that holds it.
 
@@ -43,6 +48,7 @@ def export(
         output: where the folder is made.
         weights: "raw" or "ema" of the runs; None is "ema" where a run has it.
         overwrite: replace an existing export of the same step.
+        precision: what the exported network computes in: float32 or bfloat16.
 
     Raises:
         errors.InputError: `between` is not that, a source cannot be had, they are different
@@ -62,8 +68,10 @@ def export(
         a.generator,
         os.path.join(output, str(step)),
         source=f"--interpolate={between}",
+        generator_config=a.config,
         scale=a.scale,
         overwrite=overwrite,
+        precision=precision,
         facts={
             "step": step,
             "recipe": described.train_config.recipe if described.train_config else None,

@@ -1,4 +1,4 @@
-"""Upscales files and folders of pictures: which file goes where, what is kept of it, what failed.
+"""What upscaling files and folders of pictures means: which file goes where, what became of it.
 
 Every output is `STEM_x4.png` in the output folder, below the same subfolders as its input. Outputs
 that exist are left alone, so an interrupted folder continues; files that cannot be read are named
@@ -10,18 +10,12 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-import numpy as np
-import tensorflow as tf
-from PIL import Image, ImageDraw, ImageFont
-
-from srgan_tf import bicubic, errors, files, photos, registry, terminal
-from srgan_tf.serving.upscaler import Upscaler
+from srgan_tf import errors, files, registry
 
 # What --format offers; "same" keeps the input's extension where photos.save can write it.
 FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "same": None}
 _WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _COMPARE = "_compare"
-_MAX_PIXELS = 400_000_000  # Of an output: 1.2 GB while it is put together.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,85 +100,6 @@ def plan(
     if not new:
         raise errors.InputError(f"There are no pictures in {', '.join(inputs)}.")
     return new
-
-
-def run(jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False) -> Summary:
-    """Does the jobs with a progress bar; a picture that fails does not stop the others."""
-    summary = Summary()
-    for job in terminal.progress(jobs, total=len(jobs), desc="upscale", unit="image"):
-        wanted = [path for path in (job.target, job.comparison) if path]
-        wanted = [path for path in wanted if overwrite or not tf.io.gfile.exists(path)]
-        if not wanted:
-            summary.skipped += 1
-            continue
-        try:
-            _do(job, wanted, upscaler)
-            summary.done += 1
-        except photos.PhotoError as error:
-            # A file that is called like a picture is a broken one.
-            looks_like_one = os.path.splitext(job.source)[1].lower() in photos.EXTENSIONS
-            if error.kind == "not an image" and not (job.named or looks_like_one):
-                summary.other_files.append(job.source)
-            else:
-                summary.failed.append(f"{job.source}: {error}")
-        except (tf.errors.ResourceExhaustedError, MemoryError):
-            summary.failed.append(f"{job.source}: not enough memory; try a smaller --tile_size")
-        except (OSError, ValueError) as error:  # The encoder's limits, or a full disk.
-            summary.failed.append(f"{job.source}: {error}")
-    return summary
-
-
-def comparison(lr: np.ndarray, sr: np.ndarray, scale: int) -> np.ndarray:
-    """Returns bicubic | SR side by side at equal zoom, uint8 `[H, W, 3]`, with a caption each."""
-    enlarged = bicubic.imresize(lr, scale)
-    height, width = sr.shape[:2]
-    size = min(max(12, height // 24), 48, max(8, width // 8))
-    strip, gap = round(size * 1.6), max(4, size // 4)
-    canvas = Image.new("RGB", (2 * width + gap, height + strip), "white")
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(size)
-    for left, picture, caption in ((0, enlarged, "bicubic"), (width + gap, sr, "super-resolved")):
-        canvas.paste(Image.fromarray(picture), (left, strip))
-        draw.text((left + width // 2, strip // 2), caption, fill="black", font=font, anchor="mm")
-    return np.asarray(canvas)
-
-
-def _do(job: Job, wanted: Sequence[str], upscaler: Upscaler) -> None:
-    photo = photos.load(job.source)
-    _check_size(photo.rgb, upscaler.scale)
-    sr = upscaler.upscale(photo.rgb)
-    alpha = None if photo.alpha is None else bicubic.imresize(photo.alpha, upscaler.scale)
-    for path in wanted:
-        if path == job.target:
-            _save(path, sr, alpha, grey=photo.is_grey)
-        else:
-            lr = photos.flatten(photo.rgb, photo.alpha)
-            _save(path, comparison(lr, photos.flatten(sr, alpha), upscaler.scale))
-
-
-def _check_size(lr: np.ndarray, scale: int) -> None:
-    height, width = lr.shape[:2]
-    if height * width * scale**2 > _MAX_PIXELS:
-        raise photos.PhotoError(
-            "too many pixels",
-            f"{width}x{height} would become {width * scale}x{height * scale}; the limit of an "
-            f"output is {_MAX_PIXELS:,} pixels: shrink it or cut it into parts first",
-        )
-
-
-def _save(
-    path: str, rgb: np.ndarray, alpha: np.ndarray | None = None, *, grey: bool = False
-) -> None:
-    """Writes one output with its folder.
-
-    Raises:
-        OSError: it cannot be written; TensorFlow's file errors come as this, too.
-    """
-    try:
-        tf.io.gfile.makedirs(os.path.dirname(path) or ".")
-        photos.save(path, rgb, alpha, grey=grey)
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error
 
 
 def _find(inputs: Sequence[str], output: str) -> list[files.Found]:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-# Core side in LR pixels; with the paper's rim of 40 a tile takes 336 x 336 x 11.8 KB = 1.3 GB.
-DEFAULT_TILE_SIZE = 256
+# Maps a tile `[h, w, C]` and the rows and columns of it that are kept to what they become,
+# `[rows * scale, columns * scale, C']`. Slices have their start and stop within the tile.
+TileFunction = Callable[[np.ndarray, slice, slice], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,76 +27,96 @@ class Span:
 
 
 def spans(size: int, *, tile_size: int, overlap: int, alignment: int = 1) -> list[Span]:
-    """Cuts an axis into equal tiles of at most `tile_size` pixels plus the overlap on each side.
+    """Cuts an axis into tiles that keep `tile_size` pixels and read `overlap` more on each side.
 
-    An axis that fits into tile_size + 2 * overlap stays whole: that is what a tile reads anyway.
-    Tiles are read from multiples of `alignment` (a wider rim on that side), because networks with
-    strides look at blocks of pixels that are counted from the corner.
+    All read equally many (where alignment is 1, and nearly so where it is not), so that a network
+    meets one size: there is no rim at the picture's border, so the tiles there keep more, and the
+    last one begins earlier than it need. An axis that fits into tile_size + 2 * overlap stays
+    whole. Tiles are read from multiples of `alignment` (both figures are rounded up to it), because
+    networks with strides look at blocks of pixels that are counted from the corner.
     """
     if tile_size < 1 or overlap < 0 or size < 1 or alignment < 1:
         raise ValueError(
             "size, tile_size and alignment must be at least 1, overlap at least 0: "
             f"{size=}, {tile_size=}, {overlap=}, {alignment=}."
         )
-    count = 1 if size <= tile_size + 2 * overlap else -(-size // tile_size)
-    edges = [size * i // count for i in range(count + 1)]
-    return [
-        Span(
-            max(0, (start - overlap) // alignment * alignment),
-            start,
-            stop,
-            min(size, stop + overlap),
-        )
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    rim = _round_up(overlap, alignment)
+    inner = size - 2 * rim
+    if inner <= tile_size:
+        return [Span(0, 0, size, size)]
+    kept = _round_up(-(-inner // -(-inner // tile_size)), alignment)
+    count = -(-inner // kept)
+    found = []
+    for start in range(0, count * kept, kept):
+        read_from, read_to = start, start + kept + 2 * rim
+        if start == (count - 1) * kept:
+            read_from = (size - kept - 2 * rim) // alignment * alignment
+            read_to = size
+        found.append(Span(read_from, start + rim, min(start + kept + rim, size), read_to))
+    found[0] = dataclasses.replace(found[0], start=0)
+    found[-1] = dataclasses.replace(found[-1], stop=size)
+    return found
 
 
-def tiles(
-    height: int, width: int, *, tile_size: int, overlap: int, alignment: int = 1
-) -> Iterator[tuple[Span, Span]]:
-    """Yields (rows, columns) of every tile, line by line."""
-    options = {"tile_size": tile_size, "overlap": overlap, "alignment": alignment}
-    columns = spans(width, **options)
-    for row in spans(height, **options):
-        for column in columns:
-            yield row, column
-
-
-def upscale(
-    upscale_tile: Callable[[np.ndarray], np.ndarray],
+def strips(
+    upscale_tile: TileFunction,
     lr: np.ndarray,
     *,
     scale: int,
     overlap: int,
-    tile_size: int = DEFAULT_TILE_SIZE,
+    tile_size: tuple[int, int],
     alignment: int = 1,
-) -> np.ndarray:
-    """Upscales `lr` `[H, W, C]` to `[H * scale, W * scale, C']` of `upscale_tile`'s dtype.
+) -> Iterator[np.ndarray]:
+    """Yields the upscaled picture from top to bottom as arrays `[rows, W * scale, C']`.
 
     Args:
-        upscale_tile: maps `[h, w, C]` to `[h * scale, w * scale, C']` for any h and w.
-        lr: the whole picture.
+        upscale_tile: see `TileFunction`; for tiles of any size.
+        lr: the whole picture, `[H, W, C]`.
         scale: upscaling factor of `upscale_tile`.
         overlap: width of the rim in LR pixels; at least the receptive radius.
-        tile_size: side of the part that a tile contributes, in LR pixels.
+        tile_size: height and width of the part that a tile contributes, in LR pixels.
         alignment: what the first row and column of a tile must be multiples of.
     """
     height, width = lr.shape[:2]
-    whole = None
-    options = {"tile_size": tile_size, "overlap": overlap, "alignment": alignment}
-    for row, column in tiles(height, width, **options):
-        source = lr[row.read_from : row.read_to, column.read_from : column.read_to]
-        tile = upscale_tile(source)
-        expected = (source.shape[0] * scale, source.shape[1] * scale)
-        if tile.shape[:2] != expected:
-            raise ValueError(f"A tile came out as {tile.shape[:2]}, expected {expected}: {scale=}.")
-        if whole is None:
-            whole = np.empty((height * scale, width * scale, *tile.shape[2:]), tile.dtype)
-        kept_rows = slice((row.start - row.read_from) * scale, (row.stop - row.read_from) * scale)
-        kept_columns = slice(
-            (column.start - column.read_from) * scale, (column.stop - column.read_from) * scale
-        )
-        whole[row.start * scale : row.stop * scale, column.start * scale : column.stop * scale] = (
-            tile[kept_rows, kept_columns]
-        )
-    return whole
+    rows, columns = (
+        spans(size, tile_size=tile, overlap=overlap, alignment=alignment)
+        for size, tile in zip((height, width), tile_size, strict=True)
+    )
+    for row in rows:
+        strip = None
+        for column in columns:
+            kept = [slice(x.start - x.read_from, x.stop - x.read_from) for x in (row, column)]
+            tile = upscale_tile(
+                lr[row.read_from : row.read_to, column.read_from : column.read_to], *kept
+            )
+            expected = tuple(scale * (one.stop - one.start) for one in kept)
+            if tile.shape[:2] != expected:
+                raise ValueError(
+                    f"A tile came out as {tile.shape[:2]}, expected {expected}: {scale=}."
+                )
+            if strip is None:
+                strip = np.empty((expected[0], width * scale, *tile.shape[2:]), tile.dtype)
+            strip[:, column.start * scale : column.stop * scale] = tile
+        yield strip
+
+
+def keeping(upscale: Callable[[np.ndarray], np.ndarray], scale: int) -> TileFunction:
+    """Returns the tile function that upscales whole tiles by `upscale` and cuts the rim off."""
+
+    def upscale_tile(tile: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        sr = upscale(tile)
+        expected = (tile.shape[0] * scale, tile.shape[1] * scale)
+        if sr.shape[:2] != expected:
+            raise ValueError(f"A tile came out as {sr.shape[:2]}, expected {expected}: {scale=}.")
+        return sr[enlarged(rows, scale), enlarged(columns, scale)]
+
+    return upscale_tile
+
+
+def enlarged(pixels: slice, scale: int) -> slice:
+    """Returns what LR pixels [start, stop) become."""
+    return slice(pixels.start * scale, pixels.stop * scale)
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple

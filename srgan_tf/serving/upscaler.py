@@ -1,20 +1,17 @@
 """Upscales pictures with a trained model: a run folder, an exported SavedModel, or by name.
 
 No training code is imported here. Pictures are uint8 RGB; large ones are done tile by tile
-(tiling.py) with the same result.
+(tiling.py) with the same result, in tiles as large as the memory budget allows (memory.py).
 """
 
-import os
-from collections.abc import Callable
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from absl import logging
 
-from srgan_tf import errors, run_folder
-from srgan_tf.models import pretrained, receptive
-from srgan_tf.serving import export, tiling
+from srgan_tf.serving import engine as engine_lib
+from srgan_tf.serving import memory, models, tiling
 
 
 class Upscaler:
@@ -22,30 +19,36 @@ class Upscaler:
 
     def __init__(
         self,
-        upscale_batch: Callable[[tf.Tensor], tf.Tensor],
+        engine: engine_lib.Engine,
         *,
-        scale: int,
-        receptive_radius: int,
-        alignment: int,
-        tile_size: int = tiling.DEFAULT_TILE_SIZE,
+        memory_mb: int = memory.DEFAULT_MB,
+        tile_size: int | None = None,
         origin: dict[str, Any],
     ):
-        """Prefer `load`.
+        """Prefer `load`, which has the same arguments and more.
 
         Args:
-            upscale_batch: maps uint8 `[1, h, w, 3]` to uint8 `[1, h * scale, w * scale, 3]`.
-            scale: the model's upscaling factor.
-            receptive_radius: LR pixels around its own that an SR pixel depends on.
-            alignment: what the positions of tiles must be multiples of.
-            tile_size: side of a tile in LR pixels, without its rim.
+            engine: the network.
+            memory_mb: the budget that decides how large tiles are.
+            tile_size: side of a tile in LR pixels, without its rim; instead of a budget.
             origin: where the model comes from (path, step, ...), for reports.
+
+        Raises:
+            errors.InputError: not even the smallest tile fits into the budget.
         """
-        self.scale = scale
+        self.scale = engine.scale
         self.origin = origin
-        self._upscale_batch = upscale_batch
-        self._overlap = receptive_radius
-        self._alignment = alignment
+        self._engine = engine
         self._tile_size = tile_size
+        self._memory_mb = self._available = 0
+        if tile_size is None:
+            memory.return_freed()
+            # The first run takes memory that stays: threads, the traced graph.
+            engine.tile_function(memory.SMALLEST_PART)(
+                np.zeros([16, 16, 3], np.uint8), slice(0, 16), slice(0, 16)
+            )
+            self._memory_mb, self._available = memory_mb, memory.left(memory_mb)
+            self._plan(1000, 1000)
 
     @classmethod
     def load(
@@ -54,7 +57,10 @@ class Upscaler:
         checkpoint: str = "last",
         *,
         weights: str | None = None,
-        tile_size: int = tiling.DEFAULT_TILE_SIZE,
+        tile_size: int | None = None,
+        memory_mb: int = memory.DEFAULT_MB,
+        backend: str = "tensorflow",
+        precision: str | None = None,
     ) -> "Upscaler":
         """Loads a run folder, a SavedModel, the highest version in a folder of them, or by name.
 
@@ -63,139 +69,60 @@ class Upscaler:
                 that is called like one is written `./srgan`.
             checkpoint: "last", "best" or a step; for run folders only.
             weights: "raw" or "ema" of a run folder; None is "ema" where the run has it.
-            tile_size: side of a tile in LR pixels; smaller takes less memory.
+            tile_size: side of a tile in LR pixels; None lets `memory_mb` decide.
+            memory_mb: what the process may take, beside the picture and the file.
+            backend: what runs the model, a key of `backends.BACKENDS`.
+            precision: what the backend computes in; None is the model's own.
 
         Raises:
-            errors.InputError: `path` is none of these, or cannot be loaded.
+            errors.InputError: `path` is none of these, or cannot be loaded, or the budget is too
+                small, or the backend or its precision cannot be had.
         """
-        if path in pretrained.PRETRAINED:
-            if checkpoint != "last" or weights:
-                raise errors.InputError(
-                    f"--checkpoint and --weights are for run folders; {path} is a pretrained model "
-                    f"(write ./{path} for a folder of that name)."
-                )
-            if tf.io.gfile.isdir(path):
-                logging.warning("%s is the pretrained model; the folder is ./%s.", path, path)
-            return cls._from_pretrained(path, tile_size)
-        if run_folder.is_run_folder(path):
-            return cls._from_run_folder(path, checkpoint, weights, tile_size)
-        directory = _find_saved_model(path)
-        chosen = {"checkpoint": checkpoint if checkpoint != "last" else None, "weights": weights}
-        for flag, value in chosen.items():
-            if value:
-                raise errors.InputError(
-                    f"--{flag}={value} is for run folders; {path} is a SavedModel, which holds a "
-                    "single one."
-                )
-        return cls._from_saved_model(directory, tile_size)
-
-    @classmethod
-    def _from_pretrained(cls, name: str, tile_size: int) -> "Upscaler":
-        return cls._from_generator(
-            pretrained.load_generator(name),
-            pretrained.SCALE,
-            tile_size,
-            {"kind": "pretrained", "name": name, "source": pretrained.SOURCE},
+        engine, origin = models.load(
+            path, checkpoint, weights, backend=backend, precision=precision
         )
+        return cls(engine, memory_mb=memory_mb, tile_size=tile_size, origin=origin)
 
-    @classmethod
-    def _from_run_folder(
-        cls, path: str, checkpoint: str, weights: str | None, tile_size: int
-    ) -> "Upscaler":
-        generator, config, step = run_folder.load_generator(path, checkpoint, weights)
-        return cls._from_generator(
-            generator,
-            config.data.scale,
-            tile_size,
-            {
-                "kind": "run folder",
-                "path": path,
-                "checkpoint": checkpoint,
-                "weights": run_folder.choose_weights(config, weights),
-                "step": step,
-                "recipe": config.recipe,
-                "generator": config.generator.name,
-            },
-        )
+    def strips(self, rgb: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the enlarged picture of uint8 `[H, W, 3]` from top to bottom: `[rows, W', 3]`.
 
-    @classmethod
-    def _from_generator(
-        cls, generator: tf.keras.Model, scale: int, tile_size: int, origin: dict[str, Any]
-    ) -> "Upscaler":
-        module = export.ServingModule(generator)
-        return cls(
-            lambda lr: module.upscale(lr)["sr"],
-            scale=scale,
-            receptive_radius=receptive.radius(generator, scale),
-            alignment=receptive.alignment(generator),
-            tile_size=tile_size,
-            origin=origin,
-        )
-
-    @classmethod
-    def _from_saved_model(cls, directory: str, tile_size: int) -> "Upscaler":
-        provenance = export.read_provenance(directory)
-        try:
-            with export.quiet():
-                loaded = tf.saved_model.load(directory)
-            signature = loaded.signatures[export.SIGNATURE]
-        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise errors.InputError(f"{directory} cannot be loaded: {reason}") from error
-
-        def upscale_batch(lr: tf.Tensor, keep_alive: Any = loaded) -> tf.Tensor:
-            del keep_alive  # The signature alone does not keep the variables.
-            return signature(lr=lr)["sr"]
-
-        return cls(
-            upscale_batch,
-            scale=provenance["scale"],
-            receptive_radius=provenance["receptive_radius"],
-            # Older exports do not name it: no generator had strides then.
-            alignment=provenance.get("alignment", 1),
-            tile_size=tile_size,
-            origin={
-                "kind": "SavedModel",
-                "path": directory,
-                "checkpoint": provenance.get("checkpoint"),
-                "weights": provenance.get("weights"),
-                "step": provenance.get("step"),
-                "recipe": provenance.get("recipe"),
-                "generator": provenance.get("config", {}).get("generator", {}).get("name"),
-                **{name: provenance[name] for name in ("interpolation",) if name in provenance},
-            },
+        Raises:
+            errors.InputError: the picture cannot be done within the memory budget.
+        """
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
+            raise ValueError(f"rgb must be uint8 [H, W, 3]: {rgb.dtype=}, {rgb.shape=}.")
+        plan = self._plan(*rgb.shape[:2])
+        return tiling.strips(
+            self._engine.tile_function(plan.part_pixels),
+            rgb,
+            scale=self.scale,
+            overlap=self._engine.receptive_radius,
+            tile_size=plan.tile_size,
+            alignment=self._engine.alignment,
         )
 
     def upscale(self, rgb: np.ndarray) -> np.ndarray:
-        """Returns uint8 `[H * scale, W * scale, 3]` of uint8 `[H, W, 3]`."""
-        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
-            raise ValueError(f"rgb must be uint8 [H, W, 3]: {rgb.dtype=}, {rgb.shape=}.")
-        return tiling.upscale(
-            lambda tile: self._upscale_batch(tf.constant(tile[None]))[0].numpy(),
-            rgb,
-            scale=self.scale,
-            overlap=self._overlap,
-            tile_size=self._tile_size,
-            alignment=self._alignment,
-        )
+        """Returns uint8 `[H * scale, W * scale, 3]` of uint8 `[H, W, 3]`; errors as in `strips`."""
+        strips = self.strips(rgb)
+        first = next(strips)
+        whole = np.empty((self.scale * rgb.shape[0], *first.shape[1:]), np.uint8)
+        top = 0
+        for strip in itertools.chain([first], strips):
+            whole[top : top + len(strip)] = strip
+            top += len(strip)
+        return whole
 
-
-def _find_saved_model(path: str) -> str:
-    """Returns `path` or its highest numbered subfolder, whichever is a SavedModel."""
-    if not tf.io.gfile.isdir(path):
-        names = ", ".join(pretrained.PRETRAINED)
-        raise errors.InputError(
-            f"There is no folder {path} (a run folder or a SavedModel), nor a pretrained model of "
-            f"that name (there are: {names})."
+    def _plan(self, height: int, width: int) -> memory.Plan:
+        """Returns the tiles for a picture."""
+        engine = self._engine
+        if self._tile_size is not None:
+            return memory.Plan((self._tile_size, self._tile_size), memory.PART)
+        return memory.plan(
+            height,
+            width,
+            available=self._available,
+            memory_mb=self._memory_mb,
+            cost=engine.cost,
+            scale=engine.scale,
+            rim=-(-engine.receptive_radius // engine.alignment) * engine.alignment,
         )
-    if tf.saved_model.contains_saved_model(path):
-        return path
-    versions = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
-    for version in sorted((name for name in versions if name.isdigit()), key=int, reverse=True):
-        directory = os.path.join(path, version)
-        if tf.saved_model.contains_saved_model(directory):
-            return directory
-    raise errors.InputError(
-        f"{path} is neither a run folder (it has no {run_folder.CONFIG}) nor a SavedModel (it has "
-        "no saved_model.pb, nor has a numbered subfolder)."
-    )

@@ -1,0 +1,81 @@
+"""What runs an exported network: TensorFlow, or OpenVINO (the extra `openvino`) on CPUs.
+
+A backend makes of a model's signatures (export.py) functions by the same names on NumPy arrays:
+`serving_default` and `tail` return SR uint8, `trunk` what `tail` takes and can be sliced like an
+array. They are made ready when they are first called.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from srgan_tf import errors
+
+_INPUTS = {"serving_default": "lr", "trunk": "lr", "tail": "features"}
+_OUTPUTS = {"serving_default": "sr", "trunk": "features", "tail": "sr"}
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+Functions = dict[str, Callable[[Any], Any]]
+
+
+def tensorflow(signatures: Mapping[str, Any], precision: str | None = None) -> Functions:
+    """Runs the signatures as they are; the precision is the network's own.
+
+    Raises:
+        errors.InputError: `precision` is not None.
+    """
+    if precision:
+        raise errors.InputError(
+            "--precision is for --backend=openvino; TensorFlow computes in the network's own."
+        )
+
+    def call(name: str, value: Any) -> Any:
+        result = signatures[name](**{_INPUTS[name]: tf.convert_to_tensor(value)})[_OUTPUTS[name]]
+        return result if name == "trunk" else result.numpy()
+
+    return {name: functools.partial(call, name) for name in signatures if name in _INPUTS}
+
+
+def openvino(signatures: Mapping[str, Any], precision: str | None = None) -> Functions:
+    """Converts the signatures; `precision` is float32 (None) or bfloat16.
+
+    Raises:
+        errors.InputError: OpenVINO is not installed, or this CPU has no bfloat16.
+    """
+    try:
+        import openvino as ov
+    except ImportError as error:
+        raise errors.InputError(
+            "--backend=openvino: OpenVINO is not installed; run `pip install openvino` (the extra "
+            "`openvino` of srgan-tf)."
+        ) from error
+    core = ov.Core()
+    hint = _HINTS[precision or "float32"]
+    # Asked for what a CPU has not, OpenVINO would quietly compute in float32.
+    if hint.upper() not in {*core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"), "F32"}:
+        raise errors.InputError(
+            f"--precision={precision}: this CPU has no {precision} arithmetic; leave it out."
+        )
+
+    @functools.cache
+    def compiled(name: str) -> Any:
+        function = signatures[name]
+        if not isinstance(function, tf.types.experimental.ConcreteFunction):
+            function = function.get_concrete_function()
+        options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        return core.compile_model(ov.convert_model(function), "CPU", options)
+
+    def call(name: str, value: np.ndarray) -> np.ndarray:
+        results = compiled(name)({_INPUTS[name]: np.ascontiguousarray(value)})
+        return next(iter(results.values()))
+
+    return {name: functools.partial(call, name) for name in signatures if name in _INPUTS}
+
+
+BACKENDS: dict[str, Callable[[Mapping[str, Any], str | None], Functions]] = {
+    "tensorflow": tensorflow,
+    "openvino": openvino,
+}

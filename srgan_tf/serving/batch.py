@@ -1,0 +1,154 @@
+"""Upscales planned pictures: one is read ahead, one computed, one written, at the same time."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from srgan_tf import errors, photos, terminal
+from srgan_tf.serving import pictures, writers
+from srgan_tf.serving.upscaler import Upscaler
+
+_MAX_PIXELS = 400_000_000  # Of an output.
+# LR pixels up to which a picture is read while another one is in the works (memory.py counts on
+# it); larger ones are done on their own.
+_AHEAD_PIXELS = 2_500_000
+
+_Errors = (errors.InputError, tf.errors.ResourceExhaustedError, MemoryError, OSError, ValueError)
+
+
+def run(
+    jobs: Sequence[pictures.Job], upscaler: Upscaler, *, overwrite: bool = False
+) -> pictures.Summary:
+    """Does the jobs with a progress bar; a picture that fails does not stop the others.
+
+    Interrupted, it leaves whole files only.
+    """
+    summary, todo = pictures.Summary(), []
+    for job in jobs:
+        wanted = [path for path in (job.target, job.comparison) if path]
+        wanted = [path for path in wanted if overwrite or not tf.io.gfile.exists(path)]
+        if wanted:
+            todo.append((job, wanted))
+        else:
+            summary.skipped += 1
+    bar = terminal.progress(total=len(jobs), initial=summary.skipped, desc="upscale", unit="image")
+    with bar, _Worker(upscaler) as worker:
+        writing = None
+        for (job, wanted), photo in zip(todo, worker.read([job for job, _ in todo]), strict=True):
+            large = isinstance(photo, photos.Photo) and photo.rgb.size > 3 * _AHEAD_PIXELS
+            if large and writing:
+                writing = writing.finish(summary, bar)
+            current = worker.start(job, wanted, photo)
+            if writing:
+                writing.finish(summary, bar)
+            writing = current.finish(summary, bar) if large else current
+        if writing:
+            writing.finish(summary, bar)
+    return summary
+
+
+@dataclasses.dataclass
+class _Writing:
+    """A job whose pixels are computed, or that has failed, and whose files are being written."""
+
+    job: pictures.Job
+    sinks: list[writers.Sink]
+    error: BaseException | None = None
+
+    def finish(self, summary: pictures.Summary, bar: tqdm.tqdm) -> None:
+        """Waits for the files and notes in `summary` what became of the job."""
+        for sink in self.sinks:
+            try:
+                sink.wait()
+            except _Errors as error:
+                self.error = self.error or error
+        _note(self.job, self.error, summary)
+        bar.update()
+
+
+class _Worker(contextlib.ExitStack):
+    """Reads, computes and starts to write pictures."""
+
+    def __init__(self, upscaler: Upscaler):
+        super().__init__()
+        self._upscaler = upscaler
+        self._reader = self.enter_context(futures.ThreadPoolExecutor(1))
+        # Two files of a picture that is computed, two of the one before it.
+        self._writers = self.enter_context(futures.ThreadPoolExecutor(4))
+
+    def read(self, jobs: Sequence[pictures.Job]) -> Iterator[photos.Photo | BaseException]:
+        """Yields each job's picture, or why it cannot be had; the next one is read meanwhile."""
+        ahead: futures.Future | None = None
+        for index, job in enumerate(jobs):
+            following = jobs[index + 1].source if index + 1 < len(jobs) else None
+            try:
+                photo = ahead.result() if ahead else None
+                photo = photo or photos.load(job.source)
+                _check_size(photo.rgb, self._upscaler.scale)
+            except _Errors as error:
+                photo = error
+            ahead = self._reader.submit(_load_if_small, following) if following else None
+            yield photo
+
+    def start(
+        self, job: pictures.Job, wanted: Sequence[str], photo: photos.Photo | BaseException
+    ) -> _Writing:
+        """Computes a picture and hands it to the files that are `wanted`."""
+        if isinstance(photo, BaseException):
+            return _Writing(job, [], photo)
+        sinks = []
+        try:
+            for path in wanted:
+                write = writers.upscaled if path == job.target else writers.compared
+                write = write(path, photo, self._upscaler.scale)
+                sinks.append(writers.Sink(self._writers, write))
+            for strip in self._upscaler.strips(photo.rgb):
+                for sink in sinks:
+                    sink.put(strip)
+            for sink in sinks:
+                sink.close()
+        except BaseException as error:
+            for sink in sinks:
+                sink.abort()
+            if not isinstance(error, _Errors):
+                raise
+            return _Writing(job, [], error)
+        return _Writing(job, sinks)
+
+
+def _note(job: pictures.Job, error: BaseException | None, summary: pictures.Summary) -> None:
+    """Counts a job as done, left out or failed."""
+    if error is None:
+        summary.done += 1
+        return
+    # A file that is called like a picture is a broken one.
+    looks_like_one = os.path.splitext(job.source)[1].lower() in photos.EXTENSIONS
+    not_an_image = isinstance(error, photos.PhotoError) and error.kind == "not an image"
+    if not_an_image and not (job.named or looks_like_one):
+        summary.other_files.append(job.source)
+    elif isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError)):
+        summary.failed.append(f"{job.source}: not enough memory; try a smaller --memory_mb")
+    else:  # Among them the encoder's limits, or a full disk.
+        summary.failed.append(f"{job.source}: {error}")
+
+
+def _load_if_small(source: str) -> photos.Photo | None:
+    """Returns the picture; None if it is too large to be read while another is in the works."""
+    height, width = photos.size(source)
+    return photos.load(source) if height * width <= _AHEAD_PIXELS else None
+
+
+def _check_size(lr: np.ndarray, scale: int) -> None:
+    height, width = lr.shape[:2]
+    if height * width * scale**2 > _MAX_PIXELS:
+        raise photos.PhotoError(
+            "too many pixels",
+            f"{width}x{height} would become {width * scale}x{height * scale}; the limit of an "
+            f"output is {_MAX_PIXELS:,} pixels: shrink it or cut it into parts first",
+        )

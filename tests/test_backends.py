@@ -1,0 +1,65 @@
+"""serving/backends.py: OpenVINO gives TensorFlow's pictures, or says why it cannot be had."""
+
+import builtins
+import importlib.util
+
+import fixtures
+import numpy as np
+import pytest
+from test_export import make_run
+
+from srgan_tf import errors
+from srgan_tf.serving import export
+from srgan_tf.serving.upscaler import Upscaler
+
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None,
+    reason="needs the extra `openvino` (pip install openvino)",
+)
+
+
+@needs_openvino
+@pytest.mark.parametrize("name", ["srresnet", "autoencoder", "lite", "rrdb"])
+def test_same_pixels_within_one_grey_level(name, tmp_path):
+    run_dir = make_run(tmp_path / "run", steps=(1,), name=name)
+    lr = fixtures.photo_like(43, 51)
+    expected = Upscaler.load(run_dir, tile_size=99).upscale(lr).astype(int)
+    assert expected.std() > 1
+    for path in (run_dir, export.export(run_dir)):
+        for tile_size in (99, 9):  # In tiles of several shapes.
+            model = Upscaler.load(path, backend="openvino", tile_size=tile_size)
+            np.testing.assert_allclose(model.upscale(lr), expected, atol=1)
+
+
+@needs_openvino
+def test_bfloat16_is_near_or_refused(tmp_path):
+    import openvino
+
+    run_dir = make_run(tmp_path / "run", steps=(1,))
+    lr = fixtures.photo_like(20, 24)
+    options = {"backend": "openvino", "precision": "bfloat16", "tile_size": 99}
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(errors.InputError, match="no bfloat16 arithmetic"):
+            Upscaler.load(run_dir, **options)
+        return
+    expected = Upscaler.load(run_dir, tile_size=99).upscale(lr).astype(int)
+    difference = np.abs(Upscaler.load(run_dir, **options).upscale(lr) - expected)
+    assert 0 < difference.mean() < 3
+
+
+def test_without_the_extra_one_line_says_how_to_get_it(tmp_path, monkeypatch):
+    run_dir = make_run(tmp_path / "run", steps=(1,))
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "openvino":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(errors.InputError, match="pip install openvino"):
+        Upscaler.load(run_dir, backend="openvino")
+    with pytest.raises(errors.InputError, match="--precision is for --backend=openvino"):
+        Upscaler.load(run_dir, precision="bfloat16")
+    with pytest.raises(errors.InputError, match="Unknown backend 'tpu'"):
+        Upscaler.load(run_dir, backend="tpu")
