@@ -58,13 +58,13 @@ _BACKEND = flags.DEFINE_enum(
     "backend",
     "tensorflow",
     ["tensorflow", "openvino"],
-    "What runs the model; openvino (the extra `openvino`) takes less memory and time on CPUs.",
+    "What runs the model: tensorflow, or openvino on CPUs (the extra `openvino`).",
 )
 _PRECISION = flags.DEFINE_enum(
     "precision",
     None,
     ["float32", "bfloat16"],
-    "For --backend=openvino: bfloat16 is faster on CPUs that have it (default: float32).",
+    "For --backend=openvino: bfloat16 on CPUs that have it (default: float32).",
 )
 _TILE_SIZE = flags.DEFINE_integer(
     "tile_size",
