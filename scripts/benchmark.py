@@ -29,8 +29,10 @@ from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors, files, registry, terminal
+from srgan_tf import cli, config, errors, files, registry, terminal
 from srgan_tf.benchmark import contenders, results, suites
+
+_KNOWN_BACKENDS = ("tensorflow", "openvino")
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for benchmark.json and benchmark.png.")
 _SUITES = flags.DEFINE_list("suites", list(suites.SUITES), "What is measured, of those above.")
@@ -69,7 +71,7 @@ def main(argv: list[str]) -> int:
             )
             measured.append((group, found))
             cli.emit(results.table(group, found) + "\n")
-            _write(output, measured)
+            _write(output, measured, settings.peers)
             bar.update(1)
     cli.emit(f"Written: {os.path.join(output, 'benchmark.json')} and benchmark.png.")
     return 0
@@ -79,6 +81,9 @@ def _settings() -> suites.Settings:
     peers = _PEERS.value and shutil.which(files.expand(_PEERS.value))
     if _PEERS.value and not peers:
         raise errors.InputError(f"--peers={_PEERS.value} is not a Python interpreter.")
+    for flag, choices in ((_PRECISIONS, config.PRECISIONS), (_BACKENDS, _KNOWN_BACKENDS)):
+        for name in flag.value:
+            registry.lookup(dict.fromkeys(choices), name, flag.name.removesuffix("s"))
     for flag in (_DATA, _PHOTOS):
         if flag.value and not files.exists(files.expand(flag.value)):
             raise errors.InputError(f"--{flag.name}={flag.value} does not exist.")
@@ -92,23 +97,23 @@ def _settings() -> suites.Settings:
     return suites.quick(settings) if _QUICK.value else settings
 
 
-def _write(output: str, measured: results.Measured) -> None:
+def _write(output: str, measured: results.Measured, peers: str | None) -> None:
     """Writes what there is so far: a run that is stopped has not been for nothing."""
     command = shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
-    text = results.to_json(command, _versions(), measured)
+    text = results.to_json(command, _versions(peers), measured)
     files.write_atomically(os.path.join(output, "benchmark.json"), [text.encode()])
     results.write_chart(os.path.join(output, "benchmark.png"), measured)
 
 
-def _versions() -> dict[str, object]:
+def _versions(peers: str | None) -> dict[str, object]:
     ours = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
-    if not _PEERS.value:
+    if not peers:
         return {"srgan_tf": ours}
     code = (
         "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in "
         "m.distributions() if d.name in ('torch', 'onnxruntime', 'opencv-python-headless')}))"
     )
-    found = subprocess.run([_PEERS.value, "-c", code], capture_output=True, text=True, check=False)
+    found = subprocess.run([peers, "-c", code], capture_output=True, text=True, check=False)
     return {"srgan_tf": ours, "peers": found.stdout.strip()}
 
 

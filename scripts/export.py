@@ -41,7 +41,7 @@ _PRECISION = flags.DEFINE_enum(
     "precision",
     "float32",
     ["float32", "bfloat16"],
-    "What the exported network computes in; bfloat16 is faster on CPUs and GPUs that have it. "
+    "What the exported network computes in; bfloat16 is for CPUs and GPUs that have it. "
     "Weights and pictures stay as they are.",
 )
 _OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace an export of the same step.")

@@ -64,14 +64,14 @@ def main(argv: list[str]) -> int:
     with stopping.StopRequest() as stop:
         cli.import_tensorflow()
         from srgan_tf.training import loop
-
-        return loop.train(
-            config,
-            data_dir=files.expand(_DATA.value),
-            run_dir=files.expand(_RUN_DIR.value),
-            devices=tuple(_DEVICES.value),
-        )
-    return stop.exit_code
+    if stop.signal:
+        return stop.exit_code
+    return loop.train(
+        config,
+        data_dir=files.expand(_DATA.value),
+        run_dir=files.expand(_RUN_DIR.value),
+        devices=tuple(_DEVICES.value),
+    )
 
 
 def _listing() -> types.ModuleType:

@@ -236,7 +236,7 @@ class RunConfig:
     deterministic: bool = config_field(
         False,
         "Use only operations that give the same bits each time: a run that is stopped, killed and "
-        "continued ends as one that was not. CPUs do so anyway, GPUs become slower.",
+        "continued ends as one that was not. CPUs do so anyway.",
     )
     on_divergence: str = config_field(
         "stop",

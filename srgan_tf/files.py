@@ -6,6 +6,7 @@ worker processes which handle local photos start in a fraction of a second.
 
 import contextlib
 import dataclasses
+import errno
 import glob
 import os
 from collections.abc import Iterable, Iterator
@@ -98,9 +99,16 @@ def sync(path: str) -> None:
     """Waits until a local file, or what a local folder lists, is on the disk."""
     if is_remote(path):
         return  # A remote file is stored when it is closed.
+    if os.name == "nt":
+        return  # Neither folders nor files that are open for reading can be synced there.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync folders.
+        unable = error.errno in (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
+        if not (unable and os.path.isdir(path)):
+            raise
     finally:
         os.close(descriptor)
 

@@ -87,7 +87,8 @@ def load(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pho
         with _decoding_errors():
             image.load()
             # After load(), because Pillow turns TIFF there and then removes the tag.
-            with contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError):
+            # Broken metadata does not spoil pixels, and Pillow raises what it likes (struct.error).
+            with contextlib.suppress(Exception):
                 ImageOps.exif_transpose(image, in_place=True)
             return _to_photo(image)
 
@@ -107,7 +108,7 @@ def size(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tup
         # Asked for its EXIF data, Pillow decodes a whole PNG that has none in front of its pixels.
         if image.format == "PNG" and "exif" not in image.info:
             return height, width
-        with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(Exception):
             if image.getexif().get(ExifTags.Base.Orientation) in _LYING:
                 return width, height
         return height, width

@@ -10,6 +10,7 @@ first `{"ready": ..., "per_run": ..., "unit": ...}` or `{"unavailable": reason}`
 line `run` that it reads, `{"seconds": ...}`; for `peak`, `{"peak_rss_mb": ...}`.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -121,7 +122,8 @@ class _Worker:
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
-            stream.close()
+            with contextlib.suppress(BrokenPipeError):  # What was not sent to it any more.
+                stream.close()
 
 
 def measure(

@@ -53,17 +53,18 @@ def table(group: Group, results: list[Result]) -> str:
             lines.append(f"{name}not measured: {result.unavailable}")
             continue
         row = _row(result, base)
+        memory = "-" if result.peak_rss_mb is None else f"{result.peak_rss_mb:.0f} MB"
         speed = f"{row['speed']:.2f}x" if row["speed"] else ""
         rate = f"{result.rate:.4g} {result.unit}{'' if result.unit.isupper() else 's'}"
         lines.append(
             f"{name}{_seconds(result.median):>10}{row['spread']:>9.0%}{rate:>20}{speed:>8}"
-            f"{result.peak_rss_mb:>8.0f} MB"
+            f"{memory:>11}"
         )
     return "\n".join(lines)
 
 
 def write_chart(path: str, measured: Measured) -> None:
-    """Writes bars of the rates of every group as PNG."""
+    """Writes bars of the rates of every group as PNG, if anything could be measured."""
     # Imported here: it takes half a second, and only the end needs it.
     from matplotlib.figure import Figure
 
@@ -72,6 +73,8 @@ def write_chart(path: str, measured: Measured) -> None:
         for group, results in measured
         if any(one.seconds for one in results)
     ]
+    if not shown:
+        return
     heights = [len(results) + 1.6 for _, results in shown]
     figure = Figure(figsize=(9, 0.32 * sum(heights) + 0.4), layout="constrained")
     panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]

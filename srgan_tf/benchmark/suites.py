@@ -236,14 +236,20 @@ def _upscalers(settings: Settings, generator: dict[str, Any]) -> list[Contender]
                 height=settings.height,
                 width=settings.width,
                 scale=_SCALE,
-                precision=precision,
                 generator=generator,
-                options={"backend": backend} if backend != "tensorflow" else {},
+                **_computing(backend, precision),
             ),
         )
         for backend in settings.backends
         for precision in settings.precisions
     ]
+
+
+def _computing(backend: str, precision: str) -> dict[str, Any]:
+    """TensorFlow computes as the export says; OpenVINO takes a float32 one and is told."""
+    if backend == "tensorflow":
+        return {"precision": precision, "options": {}}
+    return {"precision": "float32", "options": {"backend": backend, "precision": precision}}
 
 
 def _ours(kind: str, **spec: Any) -> dict[str, Any]:

@@ -109,9 +109,11 @@ def _exported(config: GeneratorConfig, scale: int, precision: str) -> tempfile.T
     """Exports a new generator into a temporary folder."""
     folder = tempfile.TemporaryDirectory()
     export.publish(
-        generators.build(config, scale, precision),
+        generators.build(config, scale),
         os.path.join(folder.name, "1"),
         source="benchmark",
+        generator_config=config,
+        precision=precision,
         scale=scale,
         overwrite=False,
         facts={"step": 0},

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from srgan_tf import errors
 from srgan_tf.data import faults, framing, records
 
 # Bytes read at once.
@@ -59,8 +58,7 @@ def _places(split: records.Split) -> tf.RaggedTensor:
             for runs in stretches
         ]
     except (OSError, IndexError) as error:
-        raise errors.InputError(
-            f"the data set in {split.data_dir} has changed since its bad records were listed "
-            f"({error}); start again."
-        ) from error
+        # One of the errors of reading, by which the list is made anew.
+        reason = f"a shard has changed since its bad records were listed ({error})"
+        raise tf.errors.DataLossError(None, None, reason) from error
     return tf.ragged.constant(rows, tf.int64, inner_shape=(3,))

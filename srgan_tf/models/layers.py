@@ -161,7 +161,7 @@ class BatchNorm(Freezable, tf.keras.layers.BatchNormalization):
         """Returns normalized `inputs`; `training` by their own statistics, which it keeps."""
         training = bool(training and self.trainable)
         if training and tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            return super().call(inputs, training=training, mask=mask)
+            return self._synchronized(inputs, mask)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
             *(tf.cast(weight, tf.float32) for weight in (self.gamma, self.beta)),
@@ -172,6 +172,17 @@ class BatchNorm(Freezable, tf.keras.layers.BatchNormalization):
         )
         if training and not self.frozen:
             self._keep(mean, variance, count=tf.size(inputs) / inputs.shape[-1])
+        return outputs
+
+    def _synchronized(self, inputs: tf.Tensor, mask) -> tf.Tensor:
+        if self.compute_dtype != "float16":
+            return super().call(inputs, training=True, mask=mask)
+        moving = (self.moving_mean, self.moving_variance)
+        before = [tf.identity(value) for value in moving]
+        outputs = super().call(inputs, training=True, mask=mask)
+        for value, old in zip(moving, before, strict=True):  # As in `_keep`.
+            now = tf.convert_to_tensor(value)
+            value.assign(tf.where(tf.math.is_finite(now), now, old))
         return outputs
 
     def _keep(self, mean: tf.Tensor, variance: tf.Tensor, count: tf.Tensor) -> None:

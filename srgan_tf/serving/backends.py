@@ -66,7 +66,13 @@ def openvino(signatures: Mapping[str, Any], precision: str | None = None) -> Fun
         if not isinstance(function, tf.types.experimental.ConcreteFunction):
             function = function.get_concrete_function()
         options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-        return core.compile_model(ov.convert_model(function), "CPU", options)
+        try:
+            return core.compile_model(ov.convert_model(function), "CPU", options)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise errors.InputError(
+                f"--backend=openvino cannot run this model ({reason}); leave --backend out."
+            ) from error
 
     def call(name: str, value: np.ndarray) -> np.ndarray:
         results = compiled(name)({_INPUTS[name]: np.ascontiguousarray(value)})

@@ -1,8 +1,10 @@
 """Upscales planned pictures: one is read ahead, one computed, one written, at the same time."""
 
+import collections
 import contextlib
 import dataclasses
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 
@@ -45,6 +47,7 @@ def run(
             if large and writing:
                 writing = writing.finish(summary, bar)
             current = worker.start(job, wanted, photo)
+            del photo  # The next one may be large.
             if writing:
                 writing.finish(summary, bar)
             writing = current.finish(summary, bar) if large else current
@@ -81,6 +84,9 @@ class _Worker(contextlib.ExitStack):
         self._reader = self.enter_context(futures.ThreadPoolExecutor(1))
         # Two files of a picture that is computed, two of the one before it.
         self._writers = self.enter_context(futures.ThreadPoolExecutor(4))
+        # Of the pictures that may be in the works: whatever ends the run, no thread waits for more.
+        self._aborts: collections.deque[threading.Event] = collections.deque(maxlen=4)
+        self.callback(lambda: [aborted.set() for aborted in self._aborts])
 
     def read(self, jobs: Sequence[pictures.Job]) -> Iterator[photos.Photo | BaseException]:
         """Yields each job's picture, or why it cannot be had; the next one is read meanwhile."""
@@ -102,20 +108,23 @@ class _Worker(contextlib.ExitStack):
         """Computes a picture and hands it to the files that are `wanted`."""
         if isinstance(photo, BaseException):
             return _Writing(job, [], photo)
-        sinks = []
+        sinks: list[writers.Sink] = []
+        aborted = threading.Event()
+        self._aborts.append(aborted)
         try:
             for path in wanted:
                 write = writers.upscaled if path == job.target else writers.compared
                 write = write(path, photo, self._upscaler.scale)
-                sinks.append(writers.Sink(self._writers, write))
+                sinks.append(writers.Sink(self._writers, write, aborted))
             for strip in self._upscaler.strips(photo.rgb):
                 for sink in sinks:
                     sink.put(strip)
             for sink in sinks:
                 sink.close()
         except BaseException as error:
+            aborted.set()
             for sink in sinks:
-                sink.abort()
+                sink.give_up()
             if not isinstance(error, _Errors):
                 raise
             return _Writing(job, [], error)

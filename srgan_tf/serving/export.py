@@ -207,6 +207,8 @@ def write(
             tf.io.gfile.rename(target, replaced)
         tf.io.gfile.rename(temporary, target)
     finally:
+        if tf.io.gfile.exists(replaced) and not tf.io.gfile.exists(target):
+            tf.io.gfile.rename(replaced, target)  # Interrupted between the two.
         _remove(temporary)
     _remove(replaced)
 

@@ -40,7 +40,7 @@ def spans(size: int, *, tile_size: int, overlap: int, alignment: int = 1) -> lis
             "size, tile_size and alignment must be at least 1, overlap at least 0: "
             f"{size=}, {tile_size=}, {overlap=}, {alignment=}."
         )
-    rim = _round_up(overlap, alignment)
+    rim, tile_size = _round_up(overlap, alignment), _round_up(tile_size, alignment)
     inner = size - 2 * rim
     if inner <= tile_size:
         return [Span(0, 0, size, size)]

@@ -6,6 +6,7 @@ bytes (4 with transparency) more.
 
 import os
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 
@@ -22,10 +23,19 @@ _POLL_SECONDS = 0.2
 class Sink:
     """A file that takes an SR picture in strips from the top: `put` each, then `close`."""
 
-    def __init__(self, pool: futures.Executor, write: Callable[[Iterator[np.ndarray]], None]):
-        """Starts `write` in `pool`; the pool needs two threads for each picture."""
+    def __init__(
+        self,
+        pool: futures.Executor,
+        write: Callable[[Iterator[np.ndarray]], None],
+        aborted: threading.Event,
+    ):
+        """Starts `write` in `pool`; the pool needs two threads for each picture.
+
+        Once `aborted` is set, this file and all others that look at it are given up.
+        """
+        self._aborted = aborted
         # One strip waits, one is encoded: memory.py counts on that.
-        self._queue: queue.Queue[np.ndarray | BaseException | None] = queue.Queue(1)
+        self._queue: queue.Queue[np.ndarray | None] = queue.Queue(1)
         self._future = pool.submit(write, self._strips())
 
     def put(self, strip: np.ndarray | None) -> None:
@@ -46,19 +56,20 @@ class Sink:
         """Waits until the file is there; raises what writing has raised."""
         self._future.result()
 
-    def abort(self) -> None:
-        """Leaves no file; for a picture that cannot be completed."""
-        try:
-            self._queue.get_nowait()
-        except queue.Empty:
-            pass
-        self._queue.put(_Aborted())
+    def give_up(self) -> None:
+        """Waits until what was written is removed, after `aborted` has been set."""
         futures.wait([self._future])
 
     def _strips(self) -> Iterator[np.ndarray]:
-        while (strip := self._queue.get()) is not None:
-            if isinstance(strip, BaseException):
-                raise strip
+        while True:
+            if self._aborted.is_set():
+                raise _Aborted
+            try:
+                strip = self._queue.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if strip is None:
+                return
             yield strip
 
 

@@ -54,6 +54,7 @@ class Checkpoints:
         """
         self._state, self._keep, self._rollbacks = state, keep, rollbacks
         self._metric = state.config.run.best_metric
+        self._run_dir = run_dir
         self._folder = os.path.join(run_dir, run_folder.CHECKPOINTS)
         self._best_folder = run_folder.best_folder(run_dir, state.stage_name)
         self._whole = state.checkpoint()
@@ -158,7 +159,9 @@ class Checkpoints:
     def _keep_newest(self, folder: str, step: int, keep: int) -> None:
         """Removes older ones, those of undone or repeated steps after `step`, and strays."""
         there = checkpoint_files.complete(folder)
-        kept = [other for other in there if other <= step][-keep:]
+        # What a rollback undid must not take the place of what counts.
+        valid = set(run_folder.valid_steps(self._run_dir) if folder == self._folder else there)
+        kept = [other for other in there if other <= step and other in valid][-keep:]
         # For TensorFlow's own tools; this package goes by the sidecars.
         lines = [f'model_checkpoint_path: "ckpt-{step}"\n']
         lines += [f'all_model_checkpoint_paths: "ckpt-{other}"\n' for other in kept]

@@ -8,7 +8,7 @@ so a run that is continued sees the batches that it would have seen.
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from absl import logging
@@ -44,13 +44,24 @@ class Feed:
             logging.warning("The data set in %s is damaged; checking every record.", data_dir)
             known = faults.merge(known, scan.scan(self.split, min_side=config.data.crop_size))
         if faults.total(known) > self._allowed:
-            raise errors.InputError(self._too_many(known))
+            listed = "" if self._allowed else f" by the list of an earlier start, {self._path}"
+            raise errors.InputError(
+                self._too_many(known, listed)
+                + (f" If the data are whole again, remove {self._path}." if listed else "")
+            )
         self.split = dataclasses.replace(self.split, bad=known)
 
     def batches(
-        self, strategy: tf.distribute.Strategy, data: DataConfig, step: int
+        self,
+        strategy: tf.distribute.Strategy,
+        data: DataConfig,
+        step: int,
+        before_search: Callable[[], None] = lambda: None,
     ) -> Iterator[pipeline.Pair]:
         """Yields the batches of the updates `step` + 1, `step` + 2, ...
+
+        `before_search` is called before all records are searched for bad ones, which can take
+        long: what was trained is better saved by then.
 
         Raises (while iterating):
             BadData: more records are bad than is allowed, or reading fails without a bad record.
@@ -60,15 +71,16 @@ class Feed:
             self._write()
         self.clock.restart()
         while True:
-            dataset = pipeline.training_dataset(
-                self.split, data, seed=self._config.seed, start_step=step
-            )
-            iterator = iter(strategy.experimental_distribute_dataset(dataset))
             try:
+                dataset = pipeline.training_dataset(
+                    self.split, data, seed=self._config.seed, start_step=step
+                )
+                iterator = iter(strategy.experimental_distribute_dataset(dataset))
                 while True:
                     yield self.clock.fetch(iterator)
                     step += 1
             except scan.READ_ERRORS as error:
+                before_search()
                 self._recover(error, step, again=failed_before == step)
                 failed_before = step
                 self.clock.restart()
@@ -95,9 +107,10 @@ class Feed:
         self.split = dataclasses.replace(self.split, bad=bad)
         self._write()
 
-    def _too_many(self, bad: tuple[faults.Fault, ...]) -> str:
+    def _too_many(self, bad: tuple[faults.Fault, ...], listed: str = "") -> str:
         return (
-            f"the data set in {self.split.data_dir} has {faults.summary(self.split.files, bad)}, "
+            f"the data set in {self.split.data_dir} has {faults.summary(self.split.files, bad)}"
+            f"{listed}, "
             f"more than --max_bad_records={self._allowed}; copy or prepare it again (srgan-prepare "
             f"--verify lists what is bad), or go on without them "
             f"(--max_bad_records={faults.total(bad)})."

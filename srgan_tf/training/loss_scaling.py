@@ -33,6 +33,11 @@ class LossScale(tf.Module):
         """Whether the scale cannot fall any more: what is not finite now has other reasons."""
         return self.value <= _LOWEST
 
+    @property
+    def stuck(self) -> tf.Tensor:
+        """Whether gradients were not finite at the lowest scale: updates will be left out now."""
+        return self.value < _LOWEST
+
     def apply(
         self,
         optimizer: Any,
@@ -64,7 +69,7 @@ class LossScale(tf.Module):
 
             def leave_out():
                 optimizer.iterations.assign_add(1)
-                self.value.assign(tf.maximum(self.value / 2.0, _LOWEST))
+                self.value.assign(tf.maximum(self.value / 2.0, _LOWEST / 2.0))
                 self.good_steps.assign(0)
                 return tf.constant(False)
 

@@ -28,6 +28,8 @@ def restore(state: TrainState, prefix: str) -> None:
     """
     reader = tf.train.load_checkpoint(prefix)
     without = [] if reader.has_tensor(f"learning_rate_scale/{_VALUE}") else ["learning_rate_scale"]
+    scales = [f"{name}_loss_scale" for name in state.loss_scales]
+    without += [name for name in scales if not reader.has_tensor(f"{name}/value/{_VALUE}")]
     constant = [n for n in _OPTIMIZERS if reader.has_tensor(f"{n}/_learning_rate/{_VALUE}")]
     checkpoint = state.checkpoint(without=(*without, *constant))
     stand_ins = {name: _with_constant_rate(state, name) for name in constant}

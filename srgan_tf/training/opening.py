@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from srgan_tf import config as config_lib
 from srgan_tf import errors, run_folder
@@ -49,10 +50,11 @@ def open_run_folder(
         old, record = run_folder.read_config(run_dir)
         _require_same_run(run_dir, record, old, config, data)
         first, sessions = record["environment"], record.get("sessions", [])
+        _warn_of_another_machine((sessions or [first])[-1], session)
         kept = {name: record[name] for name in ("initialized_from", "rollbacks") if name in record}
     elif (
         tf.io.gfile.exists(run_dir)
-        and set(tf.io.gfile.listdir(run_dir)) - {run_lock.NAME}
+        and any(not name.startswith(".") for name in tf.io.gfile.listdir(run_dir))
         and not run_folder.is_run_folder(run_dir)
     ):
         raise errors.InputError(
@@ -62,6 +64,7 @@ def open_run_folder(
     with run_folder.writing(run_dir):
         tf.io.gfile.makedirs(run_dir)
         lock.take()
+        _remove_strays(run_dir)
     if not there and run_folder.is_run_folder(run_dir):
         raise errors.InputError(
             f"Another process has begun a run in {run_dir} meanwhile; name another --run_dir."
@@ -69,6 +72,28 @@ def open_run_folder(
     facts = {"data": data, "environment": first, "sessions": [*sessions, session], **kept}
     with run_folder.writing(os.path.join(run_dir, run_folder.CONFIG)):
         run_folder.write_config(run_dir, config, **facts)
+
+
+def _remove_strays(run_dir: str) -> None:
+    """Removes what a killed process was writing: hidden files that were never renamed."""
+    for folder in (run_dir, os.path.join(run_dir, "samples")):
+        if tf.io.gfile.isdir(folder):
+            for name in tf.io.gfile.listdir(folder):
+                if name.startswith(".") and name.endswith(".tmp"):
+                    tf.io.gfile.remove(os.path.join(folder, name))
+
+
+def _warn_of_another_machine(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """The last bits of a sum depend on how it is split."""
+    for name in ("threads", "versions", "logical_devices"):
+        if name in before and before[name] != now.get(name):
+            logging.warning(
+                "This start has other %s than the one before (%s, now %s): the run goes on, but "
+                "not to the bit.",
+                name.replace("_", " "),
+                before[name],
+                now.get(name),
+            )
 
 
 def _require_same_run(run_dir, record, old, config, data) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from absl import logging
@@ -17,7 +17,7 @@ class Profiler:
         """Args: the run folder, and the config that names the steps."""
         self._folder = os.path.join(run_dir, "summaries")
         self._first, self._last = config.profile or (0, -1)
-        self._running = False
+        self._running = self._tried = False
 
     @contextlib.contextmanager
     def step(self, number: int) -> Iterator[None]:
@@ -29,8 +29,12 @@ class Profiler:
             yield
             return
         if not self._running:
-            tf.profiler.experimental.start(self._folder)
-            self._running = True
+            self._tried = True
+            self._running = self._try(tf.profiler.experimental.start, self._folder)
+            if not self._running:
+                self._last = -1
+                yield
+                return
         with tf.profiler.experimental.Trace("train", step_num=number, _r=1):
             yield
         if number == self._last:
@@ -38,7 +42,18 @@ class Profiler:
 
     def close(self) -> None:
         """Writes the profile if one is running: after its last step, or when the run stops."""
+        if self._last >= self._first and not self._tried:
+            logging.warning("No profile: steps %d to %d were not made.", self._first, self._last)
         if self._running:
             self._running = False
-            tf.profiler.experimental.stop()
-            logging.info("Profile: tensorboard --logdir=%s", self._folder)
+            if self._try(tf.profiler.experimental.stop):
+                logging.info("Profile: tensorboard --logdir=%s", self._folder)
+
+    def _try(self, action: Callable[..., None], *arguments: str) -> bool:
+        """A profile that cannot be had does not end a training."""
+        try:
+            action(*arguments)
+        except (OSError, tf.errors.OpError) as error:
+            logging.warning("No profile: %s", str(error).splitlines()[0])
+            return False
+        return True

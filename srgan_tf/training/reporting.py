@@ -9,7 +9,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from srgan_tf import files, run_folder, terminal
+from srgan_tf import errors, files, run_folder, terminal
 from srgan_tf.config import TrainConfig
 from srgan_tf.training import validation
 
@@ -47,10 +47,17 @@ class MetricsFile:
         """Keeps the rows up to `start_step`, which the checkpoint holds; later ones come again."""
         self._path = os.path.join(run_dir, METRICS)
         self._columns = columns(config)
-        kept = [row for row in read_metrics(run_dir) if int(row["step"]) <= start_step]
         header = dict(zip(self._columns, self._columns, strict=True))
+        try:
+            kept = [row for row in read_metrics(run_dir) if int(row["step"]) <= start_step]
+            rows = "".join(map(self._format, [header, *kept]))
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise errors.InputError(
+                f"{self._path} cannot be read as the rows of this run "
+                f"({run_folder.first_line(error)}): mend it, or move it away to begin a new one."
+            ) from error
         with run_folder.writing(self._path):
-            run_folder.write_text(self._path, "".join(map(self._format, [header, *kept])))
+            run_folder.write_text(self._path, rows)
 
     def append(self, row: dict[str, object]) -> None:
         """Adds a row; floats are written so that they read back as the same numbers."""
@@ -146,9 +153,11 @@ def _forget_after(folder: str, step: int) -> None:
     files_there = tf.io.gfile.glob(os.path.join(folder, "events.out.tfevents.*"))
     if not files_there:
         return
-    newest = max(int(os.path.basename(path).split(".")[3]) for path in files_there)
-    while time.time() < newest + 1:  # After a rollback in the first second.
-        time.sleep(0.1)
+    times = [os.path.basename(path).split(".")[3] for path in files_there]
+    newest = max([int(text) for text in times if text.isdigit()], default=0)
+    wait = newest + 1 - time.time()
+    if 0 < wait <= 1:  # After a rollback in the first second; not for another machine's clock.
+        time.sleep(wait)
     now = time.time()
     # "+" sorts before the digit that TensorFlow's names have there.
     name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.+start.v2"

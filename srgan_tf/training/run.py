@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from absl import logging
 
@@ -11,7 +11,6 @@ from srgan_tf.training import checkpoints as checkpoints_lib
 from srgan_tf.training import (
     curves,
     divergence,
-    feeding,
     observer,
     optimizers,
     profiling,
@@ -57,8 +56,10 @@ class Run:
             while not self._run_stages(stop):
                 pass
         finally:
-            self._profiler.close()
-            self._observer.close()
+            try:
+                self._profiler.close()
+            finally:
+                self._observer.close()
         return self._finish(stop)
 
     def _run_stages(self, stop: stopping.StopRequest) -> bool:
@@ -111,27 +112,27 @@ class Run:
         logging.info("Stage %s: steps %d to %d.", span.name, step + 1, span.last)
         self._observer.enter_stage()
         train_step = steps.distributed_step(self._strategy, self._state)
-        batches = self._batches(step)
+        batches = self._batches(step, lambda: self._save(span, checkpoints))
         while step < span.last and not stop.signal:
-            try:
-                batch = next(batches)
-            except feeding.BadData:
-                self._observer.sync()
-                checkpoints.save()
-                raise
+            batch = next(batches)
             step += 1
             with self._profiler.step(step):
                 scalars = train_step(batch)
             self._after_step(step, span, scalars, checkpoints, progress, stop)
-        self._stop_if_diverged(checkpoints)
-        self._observer.sync()
-        checkpoints.save()
+        self._save(span, checkpoints)
 
-    def _batches(self, step: int) -> Iterator[pipeline.Pair]:
+    def _save(self, span: spans.Span, checkpoints: checkpoints_lib.Checkpoints) -> None:
+        """Saves between two steps, unless the stage has not begun: then it is saved already."""
+        self._stop_if_diverged(checkpoints)
+        if int(self._state.step.numpy()) > span.first:
+            self._observer.sync()
+            checkpoints.save()
+
+    def _batches(self, step: int, save: Callable[[], None]) -> Iterator[pipeline.Pair]:
         data = self._config.data
         updates = getattr(self._state.stage, "discriminator_updates", 1)
         data = dataclasses.replace(data, batch_size=data.batch_size * updates)
-        return self._feed.batches(self._strategy, data, step)
+        return self._feed.batches(self._strategy, data, step, before_search=save)
 
     def _after_step(self, step, span, scalars, checkpoints, progress, stop) -> None:
         """Logs, validates and saves when it is time, or at the end of the stage."""

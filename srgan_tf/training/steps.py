@@ -202,6 +202,7 @@ def distributed_step(
         if exhausted:
             # Before that, the update was left out, and the next one has a smaller scale.
             finite |= not tf.reduce_any(exhausted)
+            finite &= not tf.reduce_any([scale.stuck for scale in state.loss_scales.values()])
         if not finite and state.diverged_at < 0:
             state.diverged_at.assign(state.step)
         return scalars
