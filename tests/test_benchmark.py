@@ -107,14 +107,14 @@ def test_suites_name_their_baseline_and_their_workers_kinds(name, monkeypatch):
 
 
 def test_command_measures_ours_and_says_what_is_missing(tmp_path):
-    flags = ["--quick", "--rounds=1", "--suites=training", "--precisions=float32"]
+    flags = ["--quick", "--rounds=1", "--suites=training,inference", "--precisions=float32"]
     command = [sys.executable, ROOT / "scripts/benchmark.py", f"--output={tmp_path}", *flags]
     peers = f"--peers={sys.executable}"
     done = subprocess.run([*command, peers], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "GAN step (block2_conv2), batch 2, crop 96" in done.stdout
     record = json.loads((tmp_path / "benchmark.json").read_text())
-    pretraining, gan = (group["contenders"] for group in record["groups"])
-    assert pretraining[0]["rate"] > 0 and gan[0]["rate"] > 0
+    pretraining, gan, *upscaling = (group["contenders"] for group in record["groups"])
+    assert all(group[0]["rate"] > 0 for group in (pretraining, gan, *upscaling))
     assert "torch" in pretraining[1]["unavailable"]
     assert Image.open(tmp_path / "benchmark.png").width > 500
 
@@ -126,6 +126,7 @@ def test_command_measures_ours_and_says_what_is_missing(tmp_path):
         (("--output={tmp}", "--suites=traning"), "did you mean 'training'"),
         (("--output={tmp}", "--suites=data"), "needs --data"),
         (("--output={tmp}", "--data={tmp}/nope"), "does not exist"),
+        (("--output={tmp}", "--precisions=flaot32"), "did you mean 'float32'"),
         (("--output={tmp}", "--peers={tmp}/python"), "not a Python interpreter"),
     ],
 )

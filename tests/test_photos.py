@@ -58,6 +58,15 @@ def test_exif_orientation_is_applied(orientation, kind):
     assert photos.size(_encoded(Image.fromarray(RGB), kind, exif=exif)) == upright.shape[:2]
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_broken_metadata_do_not_spoil_the_pixels(kind):
+    options = {"exif": b"Exif\0\0MM\0*", **({"lossless": True} if kind == "WEBP" else {})}
+    file = _encoded(Image.fromarray(RGB), kind, **options)
+    assert photos.size(file) == RGB.shape[:2]
+    file.seek(0)
+    np.testing.assert_array_equal(photos.load(file).rgb, RGB)
+
+
 def test_size_is_read_from_the_header_alone(tmp_path):
     path = tmp_path / "cut.png"
     path.write_bytes(_encoded(Image.fromarray(RGB), "PNG").getvalue()[:60])

@@ -121,7 +121,25 @@ def test_what_is_not_finite_at_the_lowest_scale_is_divergence():
     made.loss_scales["generator"].value.assign(1.0)
     step(broken)
     assert int(made.diverged_at.numpy()) == 2
-    assert float(made.loss_scales["generator"].value) == 1.0
+    # Half the lowest says that updates would be left out from now on.
+    assert float(made.loss_scales["generator"].value) == 0.5
+
+
+def test_gradients_that_stay_infinite_are_divergence_though_the_loss_is_not():
+    made = test_steps.make_state("pretrain", settings=_settings("float16"))
+    scale = made.loss_scales["generator"]
+    scale.value.assign(1.0)
+    assert not scale.stuck
+    gradients = [tf.fill(one.shape, np.nan) for one in made.generator.trainable_variables]
+
+    def update():
+        scale.apply(made.generator_optimizer, gradients, lambda _: None)
+
+    tf.distribute.get_strategy().run(tf.function(update))
+    assert scale.stuck
+    train_step = steps.distributed_step(tf.distribute.get_strategy(), made)
+    train_step(test_steps.Pair(*test_steps.batch()))
+    assert int(made.diverged_at.numpy()) == int(made.step.numpy())
 
 
 def test_loss_scales_are_saved(tmp_path):

@@ -174,6 +174,54 @@ def test_a_stop_while_validating_saves_at_once_and_validates_next_time(data, tmp
         np.testing.assert_array_equal(got[name], value, err_msg=name)
 
 
+@pytest.mark.usefixtures("cheap")
+def test_a_stop_where_a_stage_begins_leaves_its_checkpoint_alone(data, tmp_path, monkeypatch):
+    config = run_of(settings(keep_checkpoints=1), steps=2)
+    later = dataclasses.replace(test_steps.config().stages.discriminator, steps=2)
+    config = dataclasses.replace(
+        config, stages=dataclasses.replace(config.stages, discriminator=later)
+    )
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, keep_checkpoints=1))
+    sidecar = tmp_path / "run" / "checkpoints" / "ckpt-2.json"
+    real, made = run_lib.observer.Observer.enter_stage, []
+
+    def enter_stage(self):
+        real(self)
+        if sidecar.exists():
+            made.append(sidecar.stat().st_mtime_ns)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(run_lib.observer.Observer, "enter_stage", enter_stage)
+    assert test_training.train(config, data, tmp_path / "run") == 143
+    assert made == [sidecar.stat().st_mtime_ns]
+    assert json.loads(sidecar.read_text())["stage"] == "pretrain"
+
+
+@pytest.mark.usefixtures("cheap")
+def test_what_a_kill_left_behind_does_not_keep_a_run_from_starting(data, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.json.123.tmp").write_text("{")
+    assert test_training.train(run_of(settings(), steps=1), data, tmp_path / "run") == 0
+    assert not list((tmp_path / "run").glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("text", ["step;stage\n1;gan\n", "step\n1,2,3\n", "\0\0\n1\n"])
+def test_rows_that_cannot_be_read_are_one_line(tmp_path, text):
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(errors.InputError, match="metrics.csv cannot be read as the rows"):
+        reporting.MetricsFile(str(tmp_path), settings(), 3)
+    assert (tmp_path / "metrics.csv").read_text() == text
+
+
+def test_an_event_file_from_the_future_is_not_waited_for(tmp_path):
+    folder = tmp_path / "summaries" / "train"
+    folder.mkdir(parents=True)
+    (folder / f"events.out.tfevents.{int(time.time()) + 3600}.host.1.0.v2").touch()
+    start = time.monotonic()
+    reporting.Summaries(str(tmp_path), 3).close()
+    assert time.monotonic() - start < 60
+
+
 def test_a_signal_before_the_first_step_ends_at_once(data, tmp_path, monkeypatch):
     config = run_of(settings(), steps=4)
     monkeypatch.setattr(

@@ -37,6 +37,11 @@ def test_tiles_have_one_size_and_the_fewest_that_do():
     assert spans[1] == tiling.Span(7, 10, 17, 20)
 
 
+def test_no_tile_begins_before_the_picture():
+    # The tile size counts as 4, to which the rims of 8 add up to 20: more than the axis has.
+    assert tiling.spans(18, tile_size=1, overlap=8, alignment=4) == [tiling.Span(0, 0, 18, 18)]
+
+
 def test_an_axis_that_fits_with_its_rim_is_not_cut():
     assert tiling.spans(14, tile_size=8, overlap=3) == [tiling.Span(0, 0, 14, 14)]
     assert len(tiling.spans(15, tile_size=8, overlap=3)) == 2

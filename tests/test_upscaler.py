@@ -260,6 +260,25 @@ def test_what_is_interrupted_leaves_whole_files_only(upscaler, tmp_path, monkeyp
         Image.open(tmp_path / "out" / name).load()
 
 
+def test_a_second_interruption_does_not_wait_for_ever(upscaler, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(fixtures.photo_like(40, 20)).save(tmp_path / "in" / "a.png")
+    jobs = pictures.plan([str(tmp_path / "in")], str(tmp_path / "out"), scale=2, compare=True)
+
+    def interrupted(rgb):
+        yield np.zeros((30, 40, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    def again(sink):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(upscaler, "strips", interrupted)
+    monkeypatch.setattr(batch.writers.Sink, "give_up", again)
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(jobs, upscaler)
+    assert os.listdir(tmp_path / "out") == []
+
+
 def test_failures_are_named_in_the_order_of_the_pictures(upscaler, tmp_path):
     (tmp_path / "in").mkdir()
     for number in range(6):

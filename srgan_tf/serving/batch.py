@@ -1,6 +1,5 @@
 """Upscales planned pictures: one is read ahead, one computed, one written, at the same time."""
 
-import collections
 import contextlib
 import dataclasses
 import os
@@ -84,9 +83,9 @@ class _Worker(contextlib.ExitStack):
         self._reader = self.enter_context(futures.ThreadPoolExecutor(1))
         # Two files of a picture that is computed, two of the one before it.
         self._writers = self.enter_context(futures.ThreadPoolExecutor(4))
-        # Of the pictures that may be in the works: whatever ends the run, no thread waits for more.
-        self._aborts: collections.deque[threading.Event] = collections.deque(maxlen=4)
-        self.callback(lambda: [aborted.set() for aborted in self._aborts])
+        # Of the picture that is not complete: whatever ends the run, no thread waits for more.
+        self._incomplete: set[threading.Event] = set()
+        self.callback(lambda: [aborted.set() for aborted in self._incomplete])
 
     def read(self, jobs: Sequence[pictures.Job]) -> Iterator[photos.Photo | BaseException]:
         """Yields each job's picture, or why it cannot be had; the next one is read meanwhile."""
@@ -110,7 +109,7 @@ class _Worker(contextlib.ExitStack):
             return _Writing(job, [], photo)
         sinks: list[writers.Sink] = []
         aborted = threading.Event()
-        self._aborts.append(aborted)
+        self._incomplete.add(aborted)
         try:
             for path in wanted:
                 write = writers.upscaled if path == job.target else writers.compared
@@ -121,6 +120,7 @@ class _Worker(contextlib.ExitStack):
                     sink.put(strip)
             for sink in sinks:
                 sink.close()
+            self._incomplete.discard(aborted)
         except BaseException as error:
             aborted.set()
             for sink in sinks:

@@ -60,7 +60,8 @@ def return_freed() -> None:
     """Has the C library give large blocks back as soon as they are freed (glibc; for good).
 
     By itself it learns to keep blocks of up to 32 MB: after some tiles that was as much again as
-    the tensors in use (lite, tiles of 300 x 300: 208 MB instead of 85); it costs some 10 to 20 % of the time.
+    the tensors in use (lite, tiles of 300 x 300: 208 MB instead of 85); it costs some 10 to 20 %
+    of the time.
     """
     if sys.platform.startswith("linux"):
         library = ctypes.CDLL(None)
