@@ -167,7 +167,7 @@ def test_the_doctor_looks_unless_told_not_to(data, tmp_path, monkeypatch, wanted
     config = stages(pretrain=2)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, doctor=wanted))
     assert test_training.train(config, data, tmp_path / "run") == 0
-    assert seen == (["scalars", "scores", "scalars"] if wanted else [])
+    assert seen == (["scalars", "scalars", "scores"] if wanted else [])
 
 
 def test_two_games_in_one_run_are_warned_about(monkeypatch):

@@ -97,3 +97,10 @@ def test_the_process_stays_within_the_budget(name, tmp_path):
     # Untiled: 1.8 million LR pixels of some 200 bytes in 6 channels, and 65 MB of output.
     assert int(done.stdout) * 1024 < 750e6
     assert Image.open(tmp_path / "out" / "large_x2.png").size == (3000, 2400)
+
+
+def test_without_a_budget_it_does_not_matter_what_else_the_process_holds(monkeypatch):
+    monkeypatch.setattr(memory, "_resident", lambda: 10**10)
+    # 1,500 MB less TensorFlow's usual 700 and a reserve of 100.
+    assert memory.left(None) == 700_000_000
+    assert memory.left(1500) < 0

@@ -69,8 +69,14 @@ def return_freed() -> None:
             library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
-def left(memory_mb: int) -> int:
-    """Returns how many bytes of the budget the process has not used yet; may be negative."""
+def left(memory_mb: int | None) -> int:
+    """Returns how many bytes are left for tiles; may be negative.
+
+    None is `DEFAULT_MB` for a process with nothing else in it: a program that uses the library may
+    hold what it likes.
+    """
+    if memory_mb is None:
+        return DEFAULT_MB * 1_000_000 - _USUAL_RESIDENT - _RESERVE
     return memory_mb * 1_000_000 - _resident() - _RESERVE
 
 

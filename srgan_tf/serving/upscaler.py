@@ -21,7 +21,7 @@ class Upscaler:
         self,
         engine: engine_lib.Engine,
         *,
-        memory_mb: int = memory.DEFAULT_MB,
+        memory_mb: int | None = None,
         tile_size: int | None = None,
         origin: dict[str, Any],
     ):
@@ -29,7 +29,7 @@ class Upscaler:
 
         Args:
             engine: the network.
-            memory_mb: the budget that decides how large tiles are.
+            memory_mb: the budget that decides how large tiles are; see `memory.left`.
             tile_size: side of a tile in LR pixels, without its rim; instead of a budget.
             origin: where the model comes from (path, step, ...), for reports.
 
@@ -47,7 +47,8 @@ class Upscaler:
             engine.tile_function(memory.SMALLEST_PART)(
                 np.zeros([16, 16, 3], np.uint8), slice(0, 16), slice(0, 16)
             )
-            self._memory_mb, self._available = memory_mb, memory.left(memory_mb)
+            self._memory_mb = memory_mb or memory.DEFAULT_MB
+            self._available = memory.left(memory_mb)
             self._plan(1000, 1000)
 
     @classmethod
@@ -58,7 +59,7 @@ class Upscaler:
         *,
         weights: str | None = None,
         tile_size: int | None = None,
-        memory_mb: int = memory.DEFAULT_MB,
+        memory_mb: int | None = None,
         backend: str = "tensorflow",
         precision: str | None = None,
     ) -> "Upscaler":
@@ -70,7 +71,8 @@ class Upscaler:
             checkpoint: "last", "best" or a step; for run folders only.
             weights: "raw" or "ema" of a run folder; None is "ema" where the run has it.
             tile_size: side of a tile in LR pixels; None lets `memory_mb` decide.
-            memory_mb: what the process may take, beside the picture and the file.
+            memory_mb: what the whole process may take, beside the picture and the file; None is
+                700 MB for the tiles alone.
             backend: what runs the model, a key of `backends.BACKENDS`.
             precision: what the backend computes in; None is the model's own.
 
