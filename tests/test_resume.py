@@ -275,10 +275,13 @@ def test_a_forked_worker_does_not_keep_the_lock(tmp_path):
     folder = str(tmp_path / "run")
     with run_lock.RunLock(folder) as lock:
         lock.take()
+        begun, tell = os.pipe()
         worker = os.fork()
         if not worker:
+            os.write(tell, b"!")
             time.sleep(60)
             os._exit(0)
+        os.read(begun, 1)  # What is done at a fork is done.
     try:
         with run_lock.RunLock(folder) as other:
             other.take()
