@@ -107,7 +107,7 @@ def test_suites_name_their_baseline_and_their_workers_kinds(name, monkeypatch):
 
 
 def test_command_measures_ours_and_says_what_is_missing(tmp_path):
-    flags = ["--quick", "--rounds=1", "--suites=training,inference", "--precisions=float32"]
+    flags = ["--quick", "--rounds=1", "--suites=training,inference,startup", "--precisions=float32"]
     command = [sys.executable, ROOT / "scripts/benchmark.py", f"--output={tmp_path}", *flags]
     peers = f"--peers={sys.executable}"
     done = subprocess.run([*command, peers], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -93,7 +93,8 @@ def start(*, generator: dict, scale: int) -> protocol.Prepared:
     )
     command = [sys.executable, "-c", code, folder.name]
 
-    def run() -> None:
+    def run(keep: tempfile.TemporaryDirectory = folder) -> None:
+        del keep  # It is removed when nobody holds it.
         subprocess.run(command, check=True, capture_output=True)
 
     return run, 1, "start"
