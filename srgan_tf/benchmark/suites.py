@@ -76,18 +76,7 @@ def training(settings: Settings) -> list[Group]:
             for precision in settings.precisions
         ]
 
-    peers = [
-        _peer(
-            settings,
-            f"PyTorch {mode} {precision}",
-            "torch_train",
-            precision=precision,
-            mode=mode,
-            **common,
-        )
-        for mode in ("eager", "compile")
-        for precision in settings.precisions
-    ]
+    peers = _pytorch(settings, "torch_train", **common)
     return [
         _group(f"Pre-training step, {size}", ours("pretrain") + _there(peers)),
         _group(f"GAN step ({settings.gan['vgg_layer']}), {size}", ours("gan")),
@@ -99,18 +88,7 @@ def inference(settings: Settings) -> list[Group]:
     common = {"height": settings.height, "width": settings.width, "scale": _SCALE}
     large = f"{settings.width * _SCALE}x{settings.height * _SCALE}"
     title = f"{settings.width}x{settings.height} to {large}"
-    peers = [
-        _peer(
-            settings,
-            f"PyTorch {mode} {precision}",
-            "torch_upscale",
-            precision=precision,
-            mode=mode,
-            **common,
-        )
-        for mode in ("eager", "compile")
-        for precision in settings.precisions
-    ]
+    peers = _pytorch(settings, "torch_upscale", **common)
     peers.append(_peer(settings, "ONNX Runtime float32", "onnx_upscale", **common))
     peers.append(_peer(settings, "OpenCV dnn float32", "opencv_upscale", **common))
     return [
@@ -265,6 +243,21 @@ def _peer(
     if network:
         spec |= {name: settings.generator[name] for name in ("filters", "blocks")}
     return Contender(label, {"kind": kind, **spec}, settings.peers)
+
+
+def _pytorch(settings: Settings, kind: str, **spec: Any) -> list[Contender | None]:
+    return [
+        _peer(
+            settings,
+            f"PyTorch {mode} {precision}",
+            kind,
+            precision=precision,
+            mode=mode,
+            **spec,
+        )
+        for mode in ("eager", "compile")
+        for precision in settings.precisions
+    ]
 
 
 def _there(contenders: list[Contender | None]) -> list[Contender]:

@@ -126,7 +126,7 @@ def to_rgb(
     """The stages and a `size` x `size` convolution to RGB, `tail_conv`; arguments as `stages`'.
 
     Where the last stage ends in a shuffle, convolution and activation come before it: the same
-    function of the same weights, but faster.
+    function of the same weights.
     """
     factor, put_off = FACTORS[scale][-1], puts_off_shuffle(upsampling)
     features = stages(

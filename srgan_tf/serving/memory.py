@@ -25,7 +25,7 @@ _LARGE_BLOCK = 1 << 20
 _USUAL_RESIDENT = 700_000_000
 # Beside tiles: a picture decoded ahead, buffers of encoders and of Python.
 _RESERVE = 100_000_000
-# LR pixels that go through the tail at once: more are no faster.
+# LR pixels that go through the tail at once.
 PART = 128 * 128
 SMALLEST_PART = 32 * 32
 _PART_SHARE = 0.3
@@ -59,9 +59,7 @@ class Plan:
 def return_freed() -> None:
     """Has the C library give large blocks back as soon as they are freed (glibc; for good).
 
-    By itself it learns to keep blocks of up to 32 MB: after some tiles that was as much again as
-    the tensors in use (lite, tiles of 300 x 300: 208 MB instead of 85); it costs some 10 to 20 %
-    of the time.
+    By itself it learns to keep blocks of up to 32 MB, which add up over tiles.
     """
     if sys.platform.startswith("linux"):
         library = ctypes.CDLL(None)
