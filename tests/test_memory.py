@@ -1,5 +1,6 @@
 """serving/memory.py and network.py: what is planned fits, and the process stays within it."""
 
+import re
 import subprocess
 import sys
 
@@ -90,12 +91,13 @@ def test_the_process_stays_within_the_budget(name, tmp_path):
             [*map(str, command), str(megabytes)], capture_output=True, text=True, cwd=fixtures.ROOT
         )
 
-    refused = measure(300)  # TensorFlow alone takes more.
+    refused = measure(300)  # TensorFlow alone takes more: 450 to 600 MB, by its version.
     assert refused.returncode and "--memory_mb=300 is too little" in refused.stderr
-    done = measure(750)
+    budget = int(re.search(r"needs (\d+) at least", refused.stderr)[1]) + 60
+    done = measure(budget)
     assert done.returncode == 0, done.stderr
     # Untiled: 1.8 million LR pixels of some 200 bytes in 6 channels, and 65 MB of output.
-    assert int(done.stdout) * 1024 < 750e6
+    assert int(done.stdout) * 1024 < budget * 1e6
     assert Image.open(tmp_path / "out" / "large_x2.png").size == (3000, 2400)
 
 
