@@ -11,8 +11,9 @@ import tensorflow as tf
 import test_steps
 
 from srgan_tf import errors
-from srgan_tf.config import VggConfig
-from srgan_tf.training import steps, strategy
+from srgan_tf.config import DataConfig, TrainConfig, VggConfig
+from srgan_tf.data import pipeline
+from srgan_tf.training import feeding, steps, strategy
 
 STAGES = sorted(steps.STEPS)
 # Operations that call Python, or the host, from within a graph.
@@ -204,3 +205,16 @@ def test_a_replicas_labels_can_be_cut_out_by_xla(tiny, monkeypatch):
     real, fake = tf.function(labels, jit_compile=True)(tf.constant(1))
     np.testing.assert_array_equal(real, [[2.0], [3.0]])
     np.testing.assert_array_equal(fake, [[-2.0], [-3.0]])
+
+
+def test_one_cpu_reads_without_a_thread_that_tunes(tmp_path):
+    """Freeing an iterator waits for that thread, up to a minute at the end of each stage."""
+    data_dir = fixtures.prepared(tmp_path, photos=1, size=(40, 40), crop=32)
+    config = TrainConfig(data=DataConfig(crop_size=16, batch_size=1))
+    feed = feeding.Feed(config, data_dir=data_dir, run_dir=str(tmp_path))
+    dataset = pipeline.training_dataset(feed.split, config.data, seed=1)
+    assert dataset.options().autotune.enabled is False
+    # TensorFlow's distributed iterators are one more dataset, with options of its own.
+    one = strategy.make_strategy(("cpu:0",))
+    assert feeding._distribute(one, dataset) is dataset
+    assert next(feed.batches(one, config.data, 0)).hr.shape == [1, 16, 16, 3]

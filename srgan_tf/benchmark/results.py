@@ -2,12 +2,12 @@
 
 import datetime
 import json
-import os
 import platform
 from typing import Any
 
 import srgan_tf
 from srgan_tf.benchmark.contenders import Group, Result
+from srgan_tf.machine import cores
 
 Measured = list[tuple[Group, list[Result]]]
 
@@ -16,7 +16,7 @@ def machine() -> dict[str, Any]:
     """Returns what the figures depend on, as plain values."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cores": cores(),
         "instructions": [
             name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if _has(name)
         ],

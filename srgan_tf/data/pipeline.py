@@ -16,12 +16,14 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from srgan_tf import errors, images, registry
+from srgan_tf import errors, images, machine, registry
 from srgan_tf.config import DataConfig
 from srgan_tf.data import augmentations, degradations, faults, records, scan, shards
 
 # Shards read at once. More give more variety within a window; each holds a file open.
 _INTERLEAVE = 16
+# Batches that are ready before they are asked for.
+_PREFETCH = 4
 # What a seed is used for; folded in first, so that no two uses share a stream.
 _EPOCH, _RECORD, _SHARDS, _WINDOW, _CROP, _DEGRADATION = range(6)
 
@@ -49,15 +51,18 @@ def training_dataset(
         hr = records.decode(serialized, split.encoding)
         return _crops(hr, config, seed=_fold(_fold(_root(seed), _RECORD), index))
 
-    dataset = stream.map(pairs, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = stream.map(pairs, num_parallel_calls=machine.cores())
     dataset = dataset.batch(config.batch_size, drop_remainder=True)
     # [B, crops, ...] -> crops batches [B, ...]: each holds one crop of every record of the group.
     dataset = dataset.map(lambda pair: Pair(*(tf.transpose(x, [1, 0, 2, 3, 4]) for x in pair)))
     dataset = dataset.unbatch().skip(first_crop).map(_to_float)
     options = tf.data.Options()
     options.deterministic = True
+    # Its thread tunes ever more seldom, at last once a minute, and whoever frees the iterator at
+    # the end of a stage may wait for it so long (TensorFlow 2.15 and 2.21, on a busy machine).
+    options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return dataset.prefetch(_PREFETCH).with_options(options)
 
 
 def validation_pairs(split: records.Split, config: DataConfig, *, limit: int) -> Iterator[Pair]:
@@ -128,7 +133,7 @@ def _record_stream(
             read_shard,
             cycle_length=min(_INTERLEAVE, len(split.files)),
             block_length=1,
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=min(_INTERLEAVE, len(split.files)),
             deterministic=True,
         )
 

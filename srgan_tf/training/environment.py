@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 import srgan_tf
+from srgan_tf import machine
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "pillow")
 
@@ -22,7 +23,7 @@ def describe() -> dict[str, Any]:
         "logical_devices": [device.name for device in tf.config.list_logical_devices()],
         # How a sum is split over threads decides its last bits. 0 is one thread for each core.
         "threads": {
-            "cores": _cores(),
+            "cores": machine.cores(),
             "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
             "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
         },
@@ -64,9 +65,3 @@ def make_deterministic() -> None:
     on the device raises `UnimplementedError` instead of being a little different each time.
     """
     tf.config.experimental.enable_op_determinism()
-
-
-def _cores() -> int:
-    """Returns the cores that this process may use."""
-    # Not on every system; TensorFlow counts so where it is there.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

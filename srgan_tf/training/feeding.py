@@ -75,7 +75,7 @@ class Feed:
                 dataset = pipeline.training_dataset(
                     self.split, data, seed=self._config.seed, start_step=step
                 )
-                iterator = iter(strategy.experimental_distribute_dataset(dataset))
+                iterator = iter(_distribute(strategy, dataset))
                 while True:
                     yield self.clock.fetch(iterator)
                     step += 1
@@ -131,3 +131,17 @@ class Feed:
     def _write(self) -> None:
         text = faults.to_json(self.split.fingerprint, self.split.files, self.split.bad)
         run_folder.write_text(self._path, text)
+
+
+def _distribute(
+    strategy: tf.distribute.Strategy, dataset: tf.data.Dataset
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Returns `dataset` split among the replicas, to be copied into their memory in advance.
+
+    A single CPU needs neither, and is better off without: TensorFlow's iterator for it tunes its
+    buffers in a thread that may take up to a minute to end (see `pipeline.training_dataset`).
+    """
+    devices = strategy.extended.worker_devices
+    if len(devices) == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU":
+        return dataset
+    return strategy.experimental_distribute_dataset(dataset)
