@@ -209,7 +209,7 @@ def test_a_replicas_labels_can_be_cut_out_by_xla(tiny, monkeypatch):
 
 def test_one_cpu_reads_without_a_thread_that_tunes(tmp_path):
     """Freeing an iterator waits for that thread, up to a minute at the end of each stage."""
-    data_dir = fixtures.prepared(tmp_path, photos=1, size=(40, 40), crop=32)
+    data_dir = fixtures.prepared(tmp_path, photos=1, size=(60, 60), crop=24)
     config = TrainConfig(data=DataConfig(crop_size=16, batch_size=1))
     feed = feeding.Feed(config, data_dir=data_dir, run_dir=str(tmp_path))
     dataset = pipeline.training_dataset(feed.split, config.data, seed=1)
