@@ -11,7 +11,7 @@ import tensorflow as tf
 import test_steps
 
 from srgan_tf import errors
-from srgan_tf.config import DataConfig, TrainConfig, VggConfig
+from srgan_tf.config import DataConfig, PretrainStage, StagesConfig, TrainConfig, VggConfig
 from srgan_tf.data import pipeline
 from srgan_tf.training import feeding, steps, strategy
 
@@ -210,7 +210,8 @@ def test_a_replicas_labels_can_be_cut_out_by_xla(tiny, monkeypatch):
 def test_one_cpu_reads_without_a_thread_that_tunes(tmp_path):
     """Freeing an iterator waits for that thread, up to a minute at the end of each stage."""
     data_dir = fixtures.prepared(tmp_path, photos=1, size=(60, 60), crop=24)
-    config = TrainConfig(data=DataConfig(crop_size=16, batch_size=1))
+    stages = StagesConfig(pretrain=PretrainStage(steps=1))
+    config = TrainConfig(data=DataConfig(crop_size=16, batch_size=1), stages=stages)
     feed = feeding.Feed(config, data_dir=data_dir, run_dir=str(tmp_path))
     dataset = pipeline.training_dataset(feed.split, config.data, seed=1)
     assert dataset.options().autotune.enabled is False
