@@ -1,5 +1,6 @@
 """What `srgan-train --list` and `--show` print: the tables' entries, and the figures of a run."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ def figures(config: TrainConfig) -> str:
         if path in notes:
             group.append(f"# {config_lib.AUTO} is {notes[path]}")
     for group, texts in groups.items():
-        lines += ["", f"# {' '.join(group) or 'run'}", *texts]
+        lines += ["", f"# {' '.join(group) or 'training'}", *texts]
     return "\n".join(lines) + "\n"
 
 
@@ -97,6 +98,17 @@ def _of_function(_: str, entry: Callable) -> str:
     return _first_line(entry)
 
 
+def _of_network(_: str, entry: Callable) -> str:
+    """Its line, and what `auto` is for it: the defaults of its norm and upsampling."""
+    parameters = inspect.signature(entry).parameters
+    own = [
+        f"{name}: {parameters[name].default}"
+        for name in ("norm", "upsampling")
+        if name in parameters
+    ]
+    return f"{_first_line(entry)} [{', '.join(own)}]"
+
+
 def _of_optimizer(name: str, entry: Callable) -> str:
     try:
         optimizers.make(OptimizerConfig(name=name), learning_rate=0.0)
@@ -113,9 +125,19 @@ _TABLES: tuple[tuple[str, str, Mapping[str, Any], Callable[[str, Any], str]], ..
         recipes.RECIPES,
         _of_function,
     ),
-    ("generators", "--generator", generators.GENERATORS, _of_function),
+    (
+        "generators",
+        "--generator [what --generator_norm=auto and --generator_upsampling=auto are]",
+        generators.GENERATORS,
+        _of_network,
+    ),
     ("upsamplings", "--generator_upsampling", upsampling.UPSAMPLINGS, _of_function),
-    ("discriminators", "--discriminator", discriminators.DISCRIMINATORS, _of_function),
+    (
+        "discriminators",
+        "--discriminator [what --discriminator_norm=auto is]",
+        discriminators.DISCRIMINATORS,
+        _of_network,
+    ),
     (
         "normalizations",
         "--discriminator_norm (--generator_norm: batch or none)",

@@ -194,6 +194,7 @@ def test_list_has_a_line_for_every_entry():
         for name in table:
             assert [line for line in lines if line.startswith(f"  {name} ")], name
     assert max(map(len, lines)) <= 160
+    assert any(line.startswith("  unet ") and line.endswith("[norm: spectral]") for line in lines)
     here = not [line for line in lines if line.endswith("NOT HERE: it is of tensorflow-addons.")]
     assert here == _addons_are_here()
 
