@@ -148,10 +148,21 @@ def cheap(monkeypatch):
 
 
 @pytest.mark.usefixtures("cheap")
-def test_a_stop_while_validating_saves_at_once_and_validates_next_time(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("keep", [1, 3])
+def test_a_stop_while_validating_saves_at_once_and_validates_next_time(
+    data, tmp_path, monkeypatch, keep
+):
     config = run_of(settings(), steps=4)
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, keep_checkpoints=keep))
+    original = loop.validation.Validator.evaluate
+
+    def real(self, interrupted):  # These steps make nothing better: so it is said.
+        scores = original(self, interrupted)
+        folder = tmp_path / ("run" if (tmp_path / "run").exists() else "whole")
+        return scores and {**scores, "psnr_y": float(len(reporting.read_metrics(str(folder))))}
+
+    monkeypatch.setattr(loop.validation.Validator, "evaluate", real)
     assert test_training.train(config, data, tmp_path / "whole") == 0
-    real = loop.validation.Validator.evaluate
     for step in (2, 4):
 
         def evaluate(self, interrupted, step=step):

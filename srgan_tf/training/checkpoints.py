@@ -116,7 +116,9 @@ class Checkpoints:
         if step == self._saved and not (again and len(checkpoint_files.complete(self._folder)) > 1):
             return
         facts = {"pending": pending} if pending else {}
-        self._write(self._whole, self._folder, facts, keep=self._keep)
+        # It is saved once more after its validation, for which there must be another meanwhile.
+        keep = max(self._keep, 2) if pending else self._keep
+        self._write(self._whole, self._folder, facts, keep=keep)
         self._saved = step
 
     def save_if_best(self, scores: dict[str, float]) -> bool:

@@ -130,7 +130,8 @@ class Feed:
 
     def _write(self) -> None:
         text = faults.to_json(self.split.fingerprint, self.split.files, self.split.bad)
-        run_folder.write_text(self._path, text)
+        with run_folder.writing(self._path):
+            run_folder.write_text(self._path, text)
 
 
 def _distribute(
