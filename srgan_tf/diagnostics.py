@@ -1,4 +1,4 @@
-"""What PSNR does not tell of an SR picture: colour drift, checkerboards, distance in VGG features.
+"""What PSNR does not tell of an SR picture: colour drift, grids, blocks, distance in VGG features.
 
 Pictures are uint8 `[H, W, 3]`; scores are plain numbers, one picture at a time.
 """
@@ -53,6 +53,25 @@ def checkerboard(sr: np.ndarray, hr: np.ndarray, *, scale: int, border: int) -> 
     return _peaks(sr, scale, border) / _peaks(hr, scale, border)
 
 
+def blockiness(sr: np.ndarray, *, scale: int, border: int) -> float:
+    """Returns how far SR's pixels come in blocks: 0, all borders are alike; 1, repeated pixels.
+
+    The mean size of the step from a pixel to the next one, of the luma, is taken for each of the
+    `scale` places where it may lie within an LR pixel; the score is 1 - smallest / largest of these
+    means, along rows or columns, whichever is larger. Photos have up to 0.1, bicubic x4 0.3. Unlike
+    a grid (`checkerboard`) blocks leave no peaks in the spectrum: their steps go up and down as the
+    picture does. A picture without any step, or with none left after the border, gives nan.
+    """
+    inner = _without_border(sr, border) @ images.FULL_RANGE_LUMA
+    scores = []
+    for luma in (inner, inner.T):
+        steps = np.abs(np.diff(luma, axis=1))
+        means = [steps[:, place::scale].mean() for place in range(min(scale, steps.shape[1]))]
+        if steps.any() and len(means) == scale:
+            scores.append(1 - min(means) / max(means))
+    return float(max(scores, default=np.nan))
+
+
 def _peaks(image: np.ndarray, scale: int, border: int) -> float:
     """Returns the mean over the upsampling frequencies of their power over that beside them."""
     power = _spectrum(image, _PERIODS * scale, border)
@@ -63,8 +82,7 @@ def _peaks(image: np.ndarray, scale: int, border: int) -> float:
 
 def _spectrum(image: np.ndarray, side: int, border: int) -> np.ndarray:
     """Returns the power of the luma, `[side, side]`: Welch's mean over half-overlapping windows."""
-    inner = image[border : image.shape[0] - border, border : image.shape[1] - border]
-    luma = inner @ images.FULL_RANGE_LUMA
+    luma = _without_border(image, border) @ images.FULL_RANGE_LUMA
     if min(luma.shape) < side:
         return np.full([side, side], np.nan)
     window = np.outer(*[np.hanning(side + 1)[:-1]] * 2)
@@ -75,6 +93,10 @@ def _spectrum(image: np.ndarray, side: int, border: int) -> np.ndarray:
         power += np.abs(np.fft.fft2((view - view.mean()) * window)) ** 2
     # What rounding alone holds keeps flat pictures from dividing by nothing.
     return power / (views.shape[0] * views.shape[1]) + _ROUNDING * (window**2).sum()
+
+
+def _without_border(image: np.ndarray, border: int) -> np.ndarray:
+    return image[border : image.shape[0] - border, border : image.shape[1] - border]
 
 
 class VggDistance:
@@ -114,6 +136,6 @@ class VggDistance:
         return float(content.vgg_distance(*features, "element")[0])
 
     def _features(self, image: np.ndarray, border: int) -> tf.Tensor:
-        inner = image[border : image.shape[0] - border, border : image.shape[1] - border]
+        inner = _without_border(image, border)
         signed = images.unit_to_signed(images.uint8_to_unit(tf.constant(inner[None])))
         return self._model(signed, training=False)[self._layer]

@@ -143,6 +143,7 @@ def evaluate(
             "checkerboard": diagnostics.checkerboard(
                 upscaled, loaded.hr, scale=model.scale, border=border
             ),
+            "blockiness": diagnostics.blockiness(upscaled, scale=model.scale, border=border),
             **({"vgg_distance": vgg(upscaled, loaded.hr, border)} if vgg else {}),
         }
 

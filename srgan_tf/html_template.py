@@ -11,6 +11,8 @@ NOTES = {
     "grey levels of 255: per channel (above 0: brighter), and the mean of their sizes.",
     "checkerboard": "<b>Checkerboard</b> is how far the upsampling frequencies stand out of the "
     "spectrum, relative to the original. About 1 is no grid; a visible one is far above.",
+    "blockiness": "<b>Blockiness</b> is how far pixels come in blocks: 0 not at all, photos up to "
+    "0.1, bicubic enlarged four times about 0.3, repeated pixels 1.",
     "vgg": "<b>VGG distance</b>: lower is closer. It compares only with distances of the same "
     "network, layer and weights.",
 }

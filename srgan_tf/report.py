@@ -18,10 +18,11 @@ from srgan_tf.evaluation_model import BICUBIC
 
 _TITLES = {
     "colour_drift": "drift",
-    "colour_drift_r": "drift R",
-    "colour_drift_g": "drift G",
-    "colour_drift_b": "drift B",
-    "checkerboard": "checker",
+    "colour_drift_r": "red",
+    "colour_drift_g": "green",
+    "colour_drift_b": "blue",
+    "checkerboard": "grid",
+    "blockiness": "blocks",
     "vgg_distance": "VGG",
 }
 
@@ -45,6 +46,8 @@ def protocol(result: Evaluation) -> dict[str, Any]:
         "the exact bicubic, unrounded",
         "checkerboard": "power of SR's luma at multiples of 1/scale over that beside them (Welch), "
         "relative to the HR's; about 1: no grid",
+        "blockiness": "1 - smallest / largest mean step between neighbouring pixels of SR's luma, "
+        "by their place within an LR pixel; along rows or columns, the larger; 0: no blocks",
         "vgg_distance": result.vgg or "not measured (no --vgg_weights)",
         "mean": "of the per-image scores; null stands for infinity (equal pictures) or for a "
         "picture too small for the score",
@@ -107,11 +110,15 @@ def to_table(result: Evaluation, *, published: bool = True) -> str:
     head = f"{result.model}, x{result.scale}, border {result.border} px, LR " + (
         f"from {result.lr}" if result.lr else "made by MATLAB's bicubic"
     )
-    lines = [head, *_table(result, metrics_names, 8), "", *_table(result, others, 7)]
+    lines = [head, *_table(result, metrics_names, 8), "", *_table(result, others, 6)]
     if math.isinf(result.mean()["psnr_y"]):
         equal = ", ".join(row.name for row in result.rows if math.isinf(row.model["psnr_y"]))
         lines += ["", f"Equal to the original, so that PSNR is infinite (and so the mean): {equal}"]
-    lines += ["", "drift, checker: see docs/EVALUATION.md; 0 and about 1 are right."]
+    lines += [
+        "",
+        "Colour drift (mean; red, green, blue), checkerboard grid and blocks: right are 0, 1, 0;",
+    ]
+    lines += ["see docs/EVALUATION.md."]
     lines += _published(result) if published else []
     return "\n".join(line.rstrip() for line in lines)
 

@@ -3,6 +3,7 @@
 import fixtures
 import numpy as np
 import pytest
+from PIL import Image
 
 from srgan_tf import bicubic, config, diagnostics, errors
 from srgan_tf.models import vgg
@@ -71,6 +72,33 @@ def test_checkerboard_of_a_grid_by_hand():
 def test_pictures_smaller_than_a_window_have_no_checkerboard_score():
     hr = fixtures.photo_like(39, 80)
     assert np.isnan(diagnostics.checkerboard(hr, hr, scale=4, border=4))
+
+
+def test_blockiness_is_that_of_repeated_pixels_and_of_nothing_else():
+    hr = np.asarray(Image.open(fixtures.ROOT / "docs" / "photos" / "heldout" / "dogs.jpg"))
+    hr = hr[:320, :400]
+    half = bicubic.imresize(hr, 1 / 2)
+    noise = np.random.RandomState(1).randint(0, 256, hr.shape).astype(np.uint8)
+    scores = [
+        diagnostics.blockiness(picture, scale=4, border=4)
+        for picture in (half.repeat(2, 0).repeat(2, 1), half.repeat(2, 1), hr, noise)
+    ]
+    assert scores[:2] == [1, 1]  # Every second step is 0, along rows and columns, or rows alone.
+    assert max(scores[2:]) < 0.1
+    # No peak in the spectrum, which is why it has a score of its own.
+    doubled = half.repeat(2, 0).repeat(2, 1)
+    assert diagnostics.checkerboard(doubled, hr, scale=4, border=4) < 2
+
+
+def test_blockiness_by_hand():
+    # Steps along rows: 1, 2, 1, 4 and so on from a border of 4, of which 0 to 3 are the places.
+    # Rows are alike, so along columns there is no step at all.
+    row = np.cumsum([0, *[1, 2, 1, 4] * 6]).astype(np.uint8)
+    picture = np.repeat(np.tile(row, (25, 1))[..., None], 3, axis=2)
+    assert diagnostics.blockiness(picture, scale=4, border=4) == pytest.approx(1 - 1 / 4)
+    assert diagnostics.blockiness(picture, scale=2, border=4) == pytest.approx(1 - 1 / 3)
+    assert np.isnan(diagnostics.blockiness(np.zeros([25, 25, 3], np.uint8), scale=4, border=4))
+    assert np.isnan(diagnostics.blockiness(picture[:10, :10], scale=4, border=4))
 
 
 def test_vgg_distance_is_zero_for_equal_pictures_and_grows_with_blur():

@@ -18,7 +18,7 @@ _SAMPLE_LR_SIZE = 48
 _GAP = 4
 # What is scored, in the order of metrics.csv; see `Validator.evaluate`.
 SCORES = (
-    *("psnr_y", "ssim_y", "checkerboard", "contrast"),
+    *("psnr_y", "ssim_y", "checkerboard", "blockiness", "contrast"),
     *("colour_drift", "colour_drift_r", "colour_drift_g", "colour_drift_b"),
 )
 
@@ -51,8 +51,8 @@ class Validator:
     def evaluate(self, interrupted: Callable[[], bool] = bool) -> dict[str, float] | None:
         """Returns the mean over images of `SCORES`; None if `interrupted` between two of them.
 
-        PSNR (dB) and SSIM on luma; checkerboard and colour drift as in diagnostics.py; contrast is
-        the standard deviation over the picture, per channel, as a share of HR's.
+        PSNR (dB) and SSIM on luma; checkerboard, blockiness and colour drift as in diagnostics.py;
+        contrast is the standard deviation over the picture, per channel, as a share of HR's.
         """
         scores = []
         for pair in self._pairs:
@@ -82,6 +82,7 @@ class Validator:
             "psnr_y": float(metrics.psnr(*luma, border)[0]),
             "ssim_y": float(metrics.ssim(*luma, border)[0]),
             "checkerboard": diagnostics.checkerboard(sr, hr, scale=self._scale, border=border),
+            "blockiness": diagnostics.blockiness(sr, scale=self._scale, border=border),
             "contrast": float(_contrast(sr) / max(_contrast(hr), 1.0)),
             **diagnostics.colour_drift(sr, lr),
         }
