@@ -2,8 +2,10 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import fixtures
 import numpy as np
@@ -14,14 +16,30 @@ _NETWORKS = ["--generator_filters=8", "--generator_blocks=1", "--discriminator_f
 _STEPS = ["--pretrain_steps=30", "--discriminator_steps=2", "--gan_steps=3"]
 
 
-def _command(name: str, *arguments: str) -> subprocess.CompletedProcess:
+def _line(name: str, *arguments: str) -> list[str]:
     script = fixtures.ROOT / ("data_prep" if name == "prepare" else "scripts") / f"{name}.py"
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments], capture_output=True, text=True, timeout=500
-    )
+    return [sys.executable, str(script), *arguments]
+
+
+def _command(name: str, *arguments: str) -> subprocess.CompletedProcess:
+    done = subprocess.run(_line(name, *arguments), capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "cuda" not in done.stderr.lower()
     return done
+
+
+def _preempted(run_dir: str, *arguments: str) -> int:
+    """Trains until the first row is logged, sends SIGTERM, and returns the exit code."""
+    rows = pathlib.Path(run_dir) / "metrics.csv"
+    with subprocess.Popen(_line("train", *arguments), stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 300
+        while not rows.exists() or rows.read_text().count("\n") < 2:
+            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        text = process.communicate(timeout=300)[1]
+    assert "saved; the same command continues." in text and "Traceback" not in text
+    return process.returncode
 
 
 def test_photos_to_upscaled_photos(tmp_path):
@@ -38,6 +56,7 @@ def test_photos_to_upscaled_photos(tmp_path):
 
     small = ["--crop_size=48", "--batch_size=4", "--log_every=5", "--validation_images=1"]
     flags = [f"--data={data}", f"--run_dir={run_dir}", *small, *_NETWORKS, *_STEPS]
+    assert _preempted(run_dir, "--recipe=quick", *flags) == 143
     _command("train", "--recipe=quick", *flags)
 
     exported = _command("export", f"--run_dir={run_dir}")

@@ -1,4 +1,4 @@
-"""Draws metrics.csv: losses and validation PSNR against steps, the stages marked."""
+"""Draws metrics.csv: losses, accuracies and validation PSNR against steps, the stages marked."""
 
 import io
 import os
@@ -8,6 +8,7 @@ import tensorflow as tf
 from srgan_tf.training import reporting
 
 CURVES = "curves.png"
+_NO_LINES = ("stage", "step", "learning_rate")
 
 
 def write_curves(run_dir: str, bicubic_psnr: float) -> str | None:
@@ -23,16 +24,22 @@ def write_curves(run_dir: str, bicubic_psnr: float) -> str | None:
     rows = reporting.read_metrics(run_dir)
     if not rows:
         return None
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    losses, scores = figure.subplots(2, 1, sharex=True)
-    for name in rows[0]:
-        steps, values = _series(rows, name)
-        if not steps or name in ("stage", "step", "learning_rate"):
-            continue
+    series = {name: _series(rows, name) for name in rows[0] if name not in _NO_LINES}
+    accuracies = [name for name in series if name.endswith("_accuracy") and series[name][0]]
+    # Runs without a discriminator have no accuracies.
+    count = 3 if accuracies else 2
+    figure = Figure(figsize=(10, 3.5 * count), layout="constrained")
+    losses, *middle, scores = figure.subplots(count, 1, sharex=True)
+    for name, (steps, values) in series.items():
         if name == "validation_psnr_y":
             scores.plot(steps, values, marker=".", label="SR")
-        elif "accuracy" not in name and not name.startswith("validation"):
+        elif name in accuracies:
+            middle[0].plot(steps, values, linewidth=0.8, label=name)
+        elif steps and not name.startswith("validation") and not name.endswith("_accuracy"):
             losses.plot(steps, values, linewidth=0.8, label=name)
+    for axes in middle:
+        axes.set_ylabel("the discriminator is right")
+        axes.set_ylim(-0.05, 1.05)
     scores.axhline(bicubic_psnr, color="grey", linestyle="--", label="bicubic")
     # Losses can be negative (labels above 1); where none is, a plain logarithm shows more.
     negative = any(min(line.get_ydata()) <= 0 for line in losses.get_lines())
@@ -40,7 +47,7 @@ def write_curves(run_dir: str, bicubic_psnr: float) -> str | None:
     losses.set_ylabel("loss")
     scores.set_ylabel("validation PSNR (Y), dB")
     scores.set_xlabel("step")
-    for axes in (losses, scores):
+    for axes in (losses, *middle, scores):
         _mark_stages(axes, rows)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
