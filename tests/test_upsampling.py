@@ -35,6 +35,19 @@ def test_subpixel_starts_as_nearest_neighbour_of_a_convolution(factor):
     assert _spread_in_squares(_stage("subpixel_plain", factor)(lr).numpy(), factor) > 0.1
 
 
+@pytest.mark.parametrize("factor", [2, 3])
+def test_nearest_conv_starts_as_bilinear_enlargement_of_a_1x1_convolution(factor):
+    lr = tf.random.stateless_normal([1, 6, 5, 3], [1, 2])
+    model = _stage("nearest_conv", factor)
+    # The smoothing kernels add up to 1, so a sum over the kernel is the weight of two channels.
+    weights = model.get_layer("up_conv").get_weights()[0].sum(axis=(0, 1), keepdims=True)
+    small = tf.nn.conv2d(lr, weights, 1, "SAME")
+    expected = tf.image.resize(small, [6 * factor, 5 * factor])
+    inner = (slice(None), slice(factor, -factor), slice(factor, -factor))  # Not padded with zeros.
+    np.testing.assert_allclose(model(lr)[inner], expected[inner], atol=1e-5)
+    assert np.std(expected) > 0.1
+
+
 @pytest.mark.parametrize("scale", config.SCALES)
 def test_lite_starts_without_a_grid(scale):
     lr = tf.random.stateless_uniform([1, 5, 4, 3], [1, 2])

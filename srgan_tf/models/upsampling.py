@@ -40,6 +40,35 @@ class ICNR(tf.keras.initializers.Initializer):
         return {"factor": self.factor, "seed": self.seed}
 
 
+@tf.keras.utils.register_keras_serializable("srgan_tf")
+class Linear(tf.keras.initializers.Initializer):
+    """3x3 kernels after nearest-neighbour enlargement by `factor`, without blocks at the start.
+
+    Each is a random weight of its two channels times a smoothing kernel, by which the layer starts
+    as bilinear enlargement and a 1x1 convolution. Random in every element instead, it starts as
+    blocks of equal pixels, which short trainings on features keep (docs/EXPERIMENTS.md).
+    """
+
+    # Convolved with a box of `factor` pixels they give the triangle of linear interpolation.
+    _SMOOTHING = {2: (0.25, 0.5, 0.25), 3: (1 / 3, 1 / 3, 1 / 3)}
+
+    def __init__(self, factor: int, seed: int | None = None):
+        """Makes the initializer; `seed` None takes one from `set_random_seed`, as Keras' own do."""
+        self.factor = factor
+        self.seed = seed
+        self._base = tf.keras.initializers.GlorotUniform(seed)
+
+    def __call__(self, shape, dtype=None, **kwargs) -> tf.Tensor:
+        """Returns a kernel `[3, 3, in, out]`."""
+        line = tf.constant(self._SMOOTHING[self.factor], dtype or tf.float32)
+        weights = self._base((1, 1, *shape[2:]), dtype=dtype)
+        return line[:, None, None, None] * line[None, :, None, None] * weights
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {"factor": self.factor, "seed": self.seed}
+
+
 # Initializer of the kernel before the pixel shuffle, by factor.
 SUBPIXEL_KERNELS: dict[str, Callable[[int], tf.keras.initializers.Initializer]] = {
     "subpixel": ICNR,
@@ -58,9 +87,9 @@ def subpixel_plain(inputs: tf.Tensor, filters: int, factor: int, name: str) -> t
 
 
 def nearest_conv(inputs: tf.Tensor, filters: int, factor: int, name: str) -> tf.Tensor:
-    """Nearest-neighbour enlargement, then a convolution (Odena et al. 2016, distill.pub)."""
+    """Nearest-neighbour enlargement, then a convolution (Odena et al. 2016); starts as bilinear."""
     enlarged = resampling.Nearest(factor, name=f"{name}_nearest")(inputs)
-    return layers.conv(filters, 3, f"{name}_conv")(enlarged)
+    return layers.conv(filters, 3, f"{name}_conv", initializer=Linear(factor))(enlarged)
 
 
 def deconv(inputs: tf.Tensor, filters: int, factor: int, name: str) -> tf.Tensor:
