@@ -83,13 +83,16 @@ def seed() -> TrainConfig:
     """The Keras 1 project that this package succeeds, without its faults; nearest + conv at last.
 
     Its figures: conv5, 15 residual blocks, nearest + conv3-128; LR by a Gaussian blur, then
-    bicubic; VGG16 conv2_2 content and total variation (2e-8) alone; then the discriminator alone;
-    then VGG16 conv5_3 content, total variation and the adversarial loss; Adam at 1e-4; fake labels
-    U(0, 0.3), real labels U(0.7, 1.2), a whole batch flipped with probability 0.1.
+    bicubic; batch normalization; VGG16 conv2_2 content and total variation (2e-8) alone; then the
+    discriminator alone; then VGG16 conv5_3 content, total variation and the adversarial loss; Adam
+    at 1e-4; fake labels U(0, 0.3), real labels U(0.7, 1.2), a batch flipped with probability 0.1.
     Differs: RGB is turned into BGR before the means are taken off, LR images are not
     contrast-stretched nor photos squashed to a square, the discriminator is trained by a tape of
     its own, and the adversarial term is the non-saturating one. It named no lengths, batch, crop or
-    weight of content against adversarial; these are ours.
+    weight of content against adversarial; these are ours. Against shifted colours (features hardly
+    see them) and blocks: no normalization, L1 beside the features, a start as bilinear enlargement
+    (`upsampling.Linear`); for short trainings: pre-training at 5e-4 along a cosine, and the moving
+    average of the weights. What each does is in docs/EXPERIMENTS.md.
 
     The weights: the VGG distance counts 1e-3, and in it conv5_3 (not measured here) a thousand
     times as much as conv2_2, so that either is about 0.1 to 0.3; the adversarial loss counts 1e-3.
@@ -100,15 +103,22 @@ def seed() -> TrainConfig:
     For figures to compare with others' train on their LR: `--degradation=bicubic`.
     """
     labels = {"fake_labels": (0.0, 0.3), "real_labels": (0.7, 1.2), "flip_labels": 0.1}
-    content = (("vgg", 1e-3),)
+    content = (("vgg", 1e-3), ("l1", 1.0))
     return TrainConfig(
         recipe="seed",
+        ema_decay=0.999,
         data=DataConfig(degradation="gaussian_bicubic"),
-        generator=GeneratorConfig(name="srresnet_seed", blocks=15, upsampling="nearest_conv"),
+        generator=GeneratorConfig(
+            name="srresnet_seed", blocks=15, norm="none", upsampling="nearest_conv"
+        ),
         vgg=VggConfig(network="vgg16"),
         stages=StagesConfig(
             pretrain=PretrainStage(
                 steps=100_000,
+                learning_rate=5e-4,
+                schedule="cosine",
+                warmup_steps=50,
+                final_fraction=0.05,
                 content=content,
                 vgg_layer=(("block2_conv2", 1.0),),
                 tv_weight=_TV_WEIGHT,
