@@ -162,12 +162,11 @@ def test_a_best_checkpoint_of_undone_steps_is_removed(tmp_path):
 @pytest.mark.parametrize("wanted", [True, False])
 def test_the_doctor_looks_unless_told_not_to(data, tmp_path, monkeypatch, wanted):
     seen = []
-    monkeypatch.setattr(doctor.Doctor, "observe", lambda *_: seen.append("scalars"))
-    monkeypatch.setattr(doctor.Doctor, "observe_validation", lambda *_: seen.append("scores"))
+    monkeypatch.setattr(doctor.Doctor, "observe", lambda _, row: seen.append(row["step"]))
     config = stages(pretrain=2)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, doctor=wanted))
     assert test_training.train(config, data, tmp_path / "run") == 0
-    assert seen == (["scalars", "scalars", "scores"] if wanted else [])
+    assert seen == ([1, 2] if wanted else [])
 
 
 def test_two_games_in_one_run_are_warned_about(monkeypatch):

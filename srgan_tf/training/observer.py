@@ -32,8 +32,8 @@ class Observer:
         """
         self._run_dir, self._config = run_dir, config
         self._validator, self._clock = validator, clock
-        self._doctor = doctor.Doctor() if config.run.doctor else None
-        self._metrics = reporting.MetricsFile(run_dir, config, start)
+        self._doctor = doctor.Doctor(config) if config.run.doctor else None
+        self.rewrite_after(start)
         self._summaries = reporting.Summaries(run_dir, start)
         self.interrupted = False  # Whether a validation was, because the run is to stop.
 
@@ -44,18 +44,14 @@ class Observer:
         self._summaries = reporting.Summaries(self._run_dir, step)
 
     def rewrite_after(self, step: int) -> None:
-        """Takes the rows after `step` out of metrics.csv."""
+        """Takes the rows after `step` out of metrics.csv; the doctor knows those that are left."""
         self._metrics = reporting.MetricsFile(self._run_dir, self._config, step)
-
-    def enter_stage(self) -> None:
-        """The doctor starts anew in every stage."""
         if self._doctor:
-            self._doctor.enter_stage()
+            path = os.path.join(self._run_dir, reporting.METRICS)
+            self._doctor.recall(reporting.read_metrics(self._run_dir), path)
 
     def scalars(self, row: dict[str, Any], values: dict[str, float], *, summarized: bool) -> None:
         """Looks at the scalars of a step; `row` has them for metrics.csv, with what names them."""
-        if self._doctor:
-            self._doctor.observe(row["step"], values)
         if summarized:
             # Not in metrics.csv: time differs from run to run.
             waited = self._clock.observe()
@@ -63,8 +59,10 @@ class Observer:
             self._summaries.train(row["step"], {**values, **rate, **waited})
 
     def append(self, row: dict[str, Any]) -> None:
-        """Adds a row to metrics.csv."""
+        """Adds a row to metrics.csv; the doctor sees what stands there and nothing else."""
         self._metrics.append(row)
+        if self._doctor:
+            self._doctor.observe(row)
 
     def validate(
         self,
@@ -85,7 +83,7 @@ class Observer:
             return False
         self._show(row["step"], scores, checkpoints)
         scored = {f"validation_{name}": value for name, value in scores.items()}
-        self._metrics.append({**row, **scored})
+        self.append({**row, **scored})
         return True
 
     def _show(
@@ -95,8 +93,6 @@ class Observer:
         path = os.path.join(self._run_dir, "samples", f"step-{step:07d}.png")
         validation.write_png(path, sheet)
         self._summaries.evaluation(step, scores, sheet)
-        if self._doctor:
-            self._doctor.observe_validation(step, scores)
         best = checkpoints.save_if_best(scores)
         logging.info(
             "Step %d: validation PSNR %.2f dB, SSIM %.4f (Y)%s; %s",

@@ -110,7 +110,6 @@ class Run:
         if step == span.last:
             return
         logging.info("Stage %s: steps %d to %d.", span.name, step + 1, span.last)
-        self._observer.enter_stage()
         train_step = steps.distributed_step(self._strategy, self._state)
         batches = self._batches(step, lambda: self._save(span, checkpoints))
         while step < span.last and not stop.signal:
