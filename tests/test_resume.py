@@ -194,15 +194,15 @@ def test_a_stop_where_a_stage_begins_leaves_its_checkpoint_alone(data, tmp_path,
     )
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, keep_checkpoints=1))
     sidecar = tmp_path / "run" / "checkpoints" / "ckpt-2.json"
-    real, made = run_lib.observer.Observer.enter_stage, []
+    real, made = run_lib.Run._batches, []
 
-    def enter_stage(self):
-        real(self)
+    def batches(self, *arguments):
         if sidecar.exists():
             made.append(sidecar.stat().st_mtime_ns)
             os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, *arguments)
 
-    monkeypatch.setattr(run_lib.observer.Observer, "enter_stage", enter_stage)
+    monkeypatch.setattr(run_lib.Run, "_batches", batches)
     assert test_training.train(config, data, tmp_path / "run") == 143
     assert made == [sidecar.stat().st_mtime_ns]
     assert json.loads(sidecar.read_text())["stage"] == "pretrain"
