@@ -231,7 +231,7 @@ class RunConfig:
     doctor: bool = config_field(
         True,
         "Warn when the discriminator wins or loses for long, pictures collapse, colours drift or a "
-        "checkerboard rises.",
+        "checkerboard rises or stays.",
     )
     deterministic: bool = config_field(
         False,
