@@ -299,7 +299,8 @@ def test_the_remedies_that_were_asked_for():
     assert "--pretrain_learning_rate=5e-05" in _advice("drifted", "pretrain", paper)
     assert "norm" not in _advice("drifted", "pretrain", recipes.lite())
     assert "l1" not in _advice("drifted", "pretrain", paper)  # It has mse.
-    assert "l1 in --pretrain_content" in _advice("drifted", "pretrain", recipes.seed())
+    features = _changed(paper, "stages.pretrain", content=(("vgg", 1.0), ("mse", 0.0)))
+    assert "l1 in --pretrain_content" in _advice("drifted", "pretrain", features)
     assert "l1 in --gan_content" in _advice("drifted", "gan", paper)
     assert "--gan_adversarial_weight" in _advice("checkered", "gan", paper)
     assert "upsampling" not in _advice("checkered", "gan", recipes.esrgan())  # nearest_conv
@@ -309,7 +310,8 @@ def test_the_remedies_that_were_asked_for():
     assert "or subpixel" not in _advice("checkered", "pretrain", paper)  # It has that.
     assert "labels" in _advice("strong", "gan", paper)
     assert "labels" not in _advice("strong", "gan", hinge)
-    assert "labels" not in _advice("strong", "gan", recipes.seed())  # It has soft ones.
+    soft = _changed(paper, "stages.gan", fake_labels=(0.0, 0.3))
+    assert "labels" not in _advice("strong", "gan", soft)
     assert "spectral" not in _advice("strong", "gan", recipes.real_esrgan())
     assert "--gan_r1_weight=10" in _advice("strong", "gan", hinge)
     with_r1 = _changed(hinge, "stages.gan", r1_weight=10.0, discriminator_updates=2)
