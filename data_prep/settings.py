@@ -41,7 +41,7 @@ class Settings:
         "(of 255) from pixel to pixel on average. Photos of objects have 3 to 20, skies below 1.",
     )
     encoding: str = config_field(
-        "png", "How records hold pixels: png, jpeg (smaller), raw (fastest)."
+        "raw", "How records hold pixels: png, jpeg (smaller), raw (fastest)."
     )
     jpeg_quality: int = config_field(95, "Quality of --encoding=jpeg, 1 to 100.")
     shards: int = config_field(

@@ -54,7 +54,15 @@ def strategy() -> tf.distribute.MirroredStrategy:
     )
 
 
-def prepared(folder, *, photos: int, size: tuple[int, int], crop: int = 120, seed: int = 0) -> str:
+def prepared(
+    folder,
+    *,
+    photos: int,
+    size: tuple[int, int],
+    crop: int = 120,
+    seed: int = 0,
+    encoding: str = "raw",
+) -> str:
     """Writes pictures, has srgan-prepare's library convert them, returns the data set's folder."""
     from data_prep import convert, settings, sources
 
@@ -64,7 +72,9 @@ def prepared(folder, *, photos: int, size: tuple[int, int], crop: int = 120, see
         picture = photo_like(*size, seed=100 * seed + number)
         Image.fromarray(picture).save(pictures / f"{number}.png")
     wanted = sources.from_files([str(pictures)], str(output))
-    chosen = settings.Settings(crop_size=crop, stride=48, shards=3, validation_percent=1)
+    chosen = settings.Settings(
+        crop_size=crop, stride=48, shards=3, validation_percent=1, encoding=encoding
+    )
     convert.convert(chosen, wanted, str(output), workers=2, overwrite=False)
     return str(output)
 

@@ -40,7 +40,7 @@ def contents(output):
     }
 
 
-def examples(output, split, encoding="png"):
+def examples(output, split, encoding="raw"):
     """Returns (image, source, x, y, shard number) of all records, in order."""
     found = []
     for shard, path in enumerate(records.open_split(str(output), split).files):

@@ -29,13 +29,14 @@ SHARD, BAD = 1, -2
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return fixtures.prepared(tmp_path_factory.mktemp("data"), photos=5, size=(120, 144), crop=72)
+    folder = tmp_path_factory.mktemp("data")
+    return fixtures.prepared(folder, photos=5, size=(120, 144), crop=72, encoding="png")
 
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory):
     folder = tmp_path_factory.mktemp("foreign")
-    return fixtures.prepared(folder, photos=5, size=(120, 144), crop=72, seed=9)
+    return fixtures.prepared(folder, photos=5, size=(120, 144), crop=72, seed=9, encoding="png")
 
 
 @pytest.fixture

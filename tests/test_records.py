@@ -41,6 +41,15 @@ def test_decode_is_the_same_eagerly_and_in_map(encoding):
     np.testing.assert_array_equal(eager, image)
 
 
+def test_raw_pixels_that_do_not_fill_the_picture_are_an_error():
+    cut = crops.encode(RGB, Settings(encoding="raw"))[:-3]
+    record = records.encode_example(
+        image=cut, shape=RGB.shape[:2], encoding="raw", source="a", x=0, y=0
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        records.decode(tf.constant(record), "raw")
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_equal_records_have_equal_bytes(encoding):
     assert _example(encoding) == _example(encoding)
