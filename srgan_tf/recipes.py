@@ -94,9 +94,9 @@ def seed() -> TrainConfig:
     (`upsampling.Linear`); for short trainings: pre-training at 5e-4 along a cosine, and the moving
     average of the weights. What each does is in docs/EXPERIMENTS.md.
 
-    The weights: the VGG distance counts 1e-3, which makes conv2_2 about 0.25 (by VGG19's figure
-    above), and so does the adversarial loss. In the VGG distance conv5_3 counts a thousand times as
-    much as conv2_2: a guess from what is reported of VGG19's conv5_4, for it was not measured.
+    The weights: the VGG distance and the adversarial loss count 1e-3 each, so that conv2_2 is
+    about 0.25 (VGG19's figure above). In the VGG distance conv5_3 counts a thousand times as much
+    as conv2_2: a guess from what is reported of VGG19's conv5_4, for it was not measured.
     Measured with VGG19 conv2_2 in both stages on BSDS400 (5 blocks of 32 filters, crops of 48, 150
     + 20 + 45 steps): the adversarial gradient is 0.13 to 0.25 of the content's by SR, 0.03 to 0.07
     by the generator's weights; it was a thousandth of that with content at 1. Total variation at
