@@ -94,8 +94,9 @@ def seed() -> TrainConfig:
     (`upsampling.Linear`); for short trainings: pre-training at 5e-4 along a cosine, and the moving
     average of the weights. What each does is in docs/EXPERIMENTS.md.
 
-    The weights: the VGG distance counts 1e-3, and in it conv5_3 (not measured here) a thousand
-    times as much as conv2_2, so that either is about 0.1 to 0.3; the adversarial loss counts 1e-3.
+    The weights: the VGG distance and the adversarial loss count 1e-3 each, so that conv2_2 is
+    about 0.25 (VGG19's figure above). In the VGG distance conv5_3 counts a thousand times as much
+    as conv2_2: a guess from what is reported of VGG19's conv5_4, for it was not measured.
     Measured with VGG19 conv2_2 in both stages on BSDS400 (5 blocks of 32 filters, crops of 48, 150
     + 20 + 45 steps): the adversarial gradient is 0.13 to 0.25 of the content's by SR, 0.03 to 0.07
     by the generator's weights; it was a thousandth of that with content at 1. Total variation at
@@ -145,6 +146,8 @@ def seed_subpixel() -> TrainConfig:
 
 # Real-ESRGAN's VGG takes inputs divided by ImageNet's standard deviation, 0.226 of the range.
 _DEVIATION_IN_GREY_LEVELS = 57.6
+# Their 1 on [0, 1] would be 0.5 on [-1, 1]; but Adam's steps do not depend on the loss's size.
+_L1_ALONE = (("l1", 1.0),)
 
 
 def esrgan() -> TrainConfig:
@@ -155,10 +158,12 @@ def esrgan() -> TrainConfig:
     activation + 5e-3 times the relativistic average loss + 1e-2 L1; crops of 128, batches of 16.
     Their code (not the paper) gives the absolute feature distance. Features are divided by 57.6:
     their VGG takes inputs divided by ImageNet's deviation, keras.applications' takes grey levels.
+    Two of the GAN stage's weights are half of theirs, to count as much as there: L1 5e-3 for 1e-2,
+    for ours is on [-1, 1], twice that on [0, 1]; adversarial 2.5e-3 for 5e-3, for their code (not
+    the paper) halves the generator's sum of two terms. Features know no [-1, 1]: no such factor.
     Differs: the discriminator is SRGAN's (theirs has two convolutions more, 4x4 where it strides,
-    and 100 dense units); L1 is on [-1, 1], twice theirs, and the generator's adversarial sum is
-    not halved as in their code: both count twice as much beside the VGG term as there. Its features
-    are those of keras.applications' kernels on grey levels, theirs of torchvision's.
+    and 100 dense units); features are those of keras.applications' kernels on grey levels, theirs
+    of torchvision's.
     """
     return TrainConfig(
         recipe="esrgan",
@@ -174,16 +179,16 @@ def esrgan() -> TrainConfig:
                 learning_rate=2e-4,
                 decay_at=(200_000, 400_000, 600_000, 800_000),
                 decay_factor=0.5,
-                content=(("l1", 1.0),),
+                content=_L1_ALONE,
             ),
             gan=GanStage(
                 steps=400_000,
                 decay_at=(50_000, 100_000, 200_000, 300_000),
                 decay_factor=0.5,
-                content=(("vgg", 1.0), ("l1", 1e-2)),
+                content=(("vgg", 1.0), ("l1", 5e-3)),
                 vgg_layer=(("block5_conv4", 1.0),),
                 adversarial="ragan",
-                adversarial_weight=5e-3,
+                adversarial_weight=2.5e-3,
             ),
         ),
         run=_LONG_RUN,
@@ -197,12 +202,13 @@ def real_esrgan() -> TrainConfig:
     L1 alone for 10^6 updates at 2e-4; then 4 x 10^5 at 1e-4 on L1 + VGG19 features before the
     activation (conv1_2 and conv2_2 a tenth, conv3_4, conv4_4 and conv5_4 whole) + 0.1 times the
     adversarial loss; a moving average of 0.999; crops of 256, batches of 48 (theirs: 4 GPUs). Their
-    options give: beta2 0.99, flips without turns, the absolute feature distance.
+    options give: beta2 0.99, flips without turns, the absolute feature distance. L1 counts 0.5 in
+    the GAN stage for their 1: ours is on [-1, 1], twice that on [0, 1].
     Differs: starts from random weights (theirs: from ESRGAN's; `--init_from=RUN` does that); HR is
-    not sharpened (their "+" model's is); each crop is degraded by itself, without a pool; L1 is on
-    [-1, 1], twice theirs; features are of keras.applications' kernels on grey levels, divided by
-    57.6 to be of the size that theirs have (on bicubic pictures 0.12 and 0.35 of the weighted
-    conv1_2 and conv2_2, 8.1 of conv3_4; the deeper ones were not measured).
+    not sharpened (their "+" model's is); each crop is degraded by itself, without a pool; features
+    are of keras.applications' kernels on grey levels, divided by 57.6 to be of the size that theirs
+    have (on bicubic pictures 0.12 and 0.35 of the weighted conv1_2 and conv2_2, 8.1 of conv3_4; the
+    deeper ones were not measured).
     """
     return TrainConfig(
         recipe="real_esrgan",
@@ -215,10 +221,10 @@ def real_esrgan() -> TrainConfig:
         ),
         optimizer=OptimizerConfig(beta_2=0.99),
         stages=StagesConfig(
-            pretrain=PretrainStage(steps=1_000_000, learning_rate=2e-4, content=(("l1", 1.0),)),
+            pretrain=PretrainStage(steps=1_000_000, learning_rate=2e-4, content=_L1_ALONE),
             gan=GanStage(
                 steps=400_000,
-                content=(("l1", 1.0), ("vgg", 1.0)),
+                content=(("l1", 0.5), ("vgg", 1.0)),
                 vgg_layer=(
                     ("block1_conv2", 0.1),
                     ("block2_conv2", 0.1),

@@ -12,7 +12,7 @@ import test_steps
 
 from srgan_tf import errors
 from srgan_tf.config import DataConfig, PretrainStage, StagesConfig, TrainConfig, VggConfig
-from srgan_tf.data import pipeline
+from srgan_tf.data import pipeline, records, scan
 from srgan_tf.training import feeding, steps, strategy
 
 STAGES = sorted(steps.STEPS)
@@ -207,9 +207,13 @@ def test_a_replicas_labels_can_be_cut_out_by_xla(tiny, monkeypatch):
     np.testing.assert_array_equal(fake, [[-2.0], [-3.0]])
 
 
-def test_one_cpu_reads_without_a_thread_that_tunes(tmp_path):
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return fixtures.prepared(tmp_path_factory.mktemp("data"), photos=2, size=(60, 60), crop=24)
+
+
+def test_one_cpu_reads_without_a_thread_that_tunes(data_dir, tmp_path):
     """Freeing an iterator waits for that thread, up to a minute at the end of each stage."""
-    data_dir = fixtures.prepared(tmp_path, photos=1, size=(60, 60), crop=24)
     stages = StagesConfig(pretrain=PretrainStage(steps=1))
     config = TrainConfig(data=DataConfig(crop_size=16, batch_size=1), stages=stages)
     feed = feeding.Feed(config, data_dir=data_dir, run_dir=str(tmp_path))
@@ -219,3 +223,19 @@ def test_one_cpu_reads_without_a_thread_that_tunes(tmp_path):
     one = strategy.make_strategy(("cpu:0",))
     assert feeding._distribute(one, dataset) is dataset
     assert next(feed.batches(one, config.data, 0)).hr.shape == [1, 16, 16, 3]
+
+
+def test_validation_and_scan_read_without_a_thread_that_tunes(data_dir, monkeypatch):
+    validation = records.open_split(data_dir, "validation")
+    read, real = [], tf.data.Dataset.__iter__
+
+    def watched(dataset):
+        read.append(dataset.options().autotune.enabled)
+        return real(dataset)
+
+    monkeypatch.setattr(tf.data.Dataset, "__iter__", watched)
+    config = DataConfig(crop_size=16, batch_size=1)
+    assert len(list(pipeline.validation_pairs(validation, config, limit=1))) == 1
+    assert read == [False]
+    assert scan.scan(validation, min_side=24) == ()
+    assert len(read) > 1 and not any(read)

@@ -103,8 +103,9 @@ def test_esrgan_has_its_papers_figures():
     assert (stage.steps, stage.learning_rate) == (400_000, 1e-4)
     rates = [optimizers.learning_rate_at(stage, s) for s in (49_999, 50_000, 100_000, 300_000)]
     assert rates == [1e-4, 5e-5, 2.5e-5, 6.25e-6]
-    assert dict(stage.content) == {"vgg": 1.0, "l1": 1e-2}
-    assert (stage.adversarial, stage.adversarial_weight) == ("ragan", 5e-3)
+    # L1 1e-2 on [0, 1] is 5e-3 on [-1, 1]; adversarial 5e-3 of half the sum is 2.5e-3 of the sum.
+    assert dict(stage.content) == {"vgg": 1.0, "l1": 1e-2 / 2}
+    assert (stage.adversarial, stage.adversarial_weight) == ("ragan", 5e-3 / 2)
     assert made.vgg_layers == ("block5_conv4",) and made.vgg.activation == "before"
 
 
@@ -118,7 +119,8 @@ def test_real_esrgan_has_its_papers_figures():
     assert (made.stages.pretrain.steps, made.stages.pretrain.learning_rate) == (10**6, 2e-4)
     stage = made.stages.gan
     assert (stage.steps, stage.learning_rate, stage.decay_at) == (400_000, 1e-4, ())
-    assert dict(stage.content) == {"l1": 1.0, "vgg": 1.0} and stage.adversarial_weight == 0.1
+    # L1 1 on [0, 1] is 0.5 on [-1, 1].
+    assert dict(stage.content) == {"l1": 0.5, "vgg": 1.0} and stage.adversarial_weight == 0.1
     assert [weight for _, weight in stage.vgg_layer] == [0.1, 0.1, 1, 1, 1]
     assert [layer[5:] for layer in made.vgg_layers] == [
         "1_conv2",

@@ -17,15 +17,21 @@ from srgan_tf.config import (
     PretrainStage,
     StagesConfig,
     TrainConfig,
+    VggConfig,
 )
 from srgan_tf.data.pipeline import Pair
+from srgan_tf.losses import adversarial
 from srgan_tf.models import discriminators, layers
 from srgan_tf.training import optimizers, state, steps
+
+LABELS = {"real_labels": (0.7, 1.2), "fake_labels": (0.0, 0.3), "flip_labels": 0.3}
+HARD_LABELS = {"real_labels": (1.0, 1.0), "fake_labels": (0.0, 0.0), "flip_labels": 0.0}
+# Random VGG features are some hundred times as large as pictures.
+ALL_CONTENT = (("mse", 1.0), ("l1", 0.5), ("charbonnier", 0.5), ("vgg", 1e-3))
 
 
 def config(learning_rate=0.05):
     """A tiny run with all terms that need no VGG."""
-    labels = {"real_labels": (0.7, 1.2), "fake_labels": (0.0, 0.3), "flip_labels": 0.3}
     content = {"content": (("mse", 1.0), ("l1", 0.5)), "tv_weight": 1e-4}
     return TrainConfig(
         data=DataConfig(crop_size=24, batch_size=4),
@@ -33,9 +39,9 @@ def config(learning_rate=0.05):
         discriminator=DiscriminatorConfig(filters=4, dense_units=8),
         stages=StagesConfig(
             pretrain=PretrainStage(steps=3, learning_rate=learning_rate, **content),
-            discriminator=DiscriminatorStage(steps=3, learning_rate=learning_rate, **labels),
+            discriminator=DiscriminatorStage(steps=3, learning_rate=learning_rate, **LABELS),
             gan=GanStage(
-                steps=3, learning_rate=learning_rate, adversarial_weight=0.1, **labels, **content
+                steps=3, learning_rate=learning_rate, adversarial_weight=0.1, **LABELS, **content
             ),
         ),
     )
@@ -48,11 +54,15 @@ def sgd(monkeypatch):
     monkeypatch.setattr(optimizers, "OPTIMIZERS", table)
 
 
+build_discriminator = discriminators.build
+
+
 def small_discriminator(settings, crop_size, precision):
     """Stands in for `discriminators.build`: two convolutions that give a map of logits.
 
     The paper's takes minutes to trace on two replicas with a second-order gradient; what is
     reduced over replicas here is the same, batch normalization's statistics included.
+    test_conformance_models.py has each discriminator on two replicas, test_recipes.py in steps.
     """
     del settings, precision
     image = tf.keras.Input((crop_size, crop_size, 3), name="image")
@@ -63,7 +73,7 @@ def small_discriminator(settings, crop_size, precision):
     return tf.keras.Model(image, logits, name="small")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(discriminators, "build", small_discriminator)
 
@@ -167,15 +177,38 @@ def _train(strategy, stage, count=2, settings=None, images=4):
     return made, {name: float(value) for name, value in scalars.items()}
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "discriminator", "gan"])
-def test_two_replicas_give_the_weights_of_one(sgd, stage):
-    one, one_scalars = _train(tf.distribute.get_strategy(), stage)
-    two, two_scalars = _train(fixtures.strategy(), stage)
+def with_stage(name, **options):
+    """The tiny run with other figures in one of its stages; its VGG has random kernels."""
+    settings = config(learning_rate=0.01)
+    stage = dataclasses.replace(getattr(settings.stages, name), **options)
+    stages = dataclasses.replace(settings.stages, **{name: stage})
+    return dataclasses.replace(settings, stages=stages, vgg=VggConfig(weights="random"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "options"),
+    [
+        ("pretrain", {"content": ALL_CONTENT, "vgg_layer": (("block1_conv1", 1.0),)}),
+        ("discriminator", {}),
+        *(
+            ("gan", {"adversarial": pair, **(LABELS if made.has_labels else HARD_LABELS)})
+            for pair, made in sorted(adversarial.ADVERSARIAL.items())
+            if pair != "ragan"  # Below, with every option.
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.get("adversarial", ""),
+)
+def test_two_replicas_give_the_weights_of_one(sgd, stage, options):
+    settings = with_stage(stage, **options)
+    one, one_scalars = _train(tf.distribute.get_strategy(), stage, settings=settings)
+    two, two_scalars = _train(fixtures.strategy(), stage, settings=settings)
     for network in ("generator", "discriminator"):
         for expected, got in zip(
             values(getattr(one, network)), values(getattr(two, network)), strict=True
         ):
             np.testing.assert_allclose(got, expected, atol=2e-6)
+    wanted = {f"content_{name}" for name, _ in options.get("content", ())}
+    assert wanted <= set(one_scalars)
     for name, value in one_scalars.items():
         assert two_scalars[name] == pytest.approx(value, rel=1e-5, abs=1e-5), name
 
@@ -191,7 +224,7 @@ def with_options(learning_rate=0.01, decay=0.9, **gan):
     return dataclasses.replace(settings, stages=stages, optimizer=optimizer, ema_decay=decay)
 
 
-def test_two_replicas_give_the_weights_of_one_with_every_option(sgd, small):
+def test_two_replicas_give_the_weights_of_one_with_every_option(sgd):
     settings = with_options(discriminator_updates=2)
     one, one_scalars = _train(tf.distribute.get_strategy(), "gan", 2, settings, images=8)
     two, two_scalars = _train(fixtures.strategy(), "gan", 2, settings, images=8)
@@ -205,13 +238,12 @@ def test_two_replicas_give_the_weights_of_one_with_every_option(sgd, small):
         assert two_scalars[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
 
 
-def test_updates_of_the_discriminator_alone_are_as_many_separate_ones(sgd, small):
+def test_updates_of_the_discriminator_alone_are_as_many_separate_ones(sgd):
     """With k = 2 every other image updates the discriminator, then the rest both."""
     both, separate = (make_state("gan", settings=with_options(decay=0.0)) for _ in "ab")
     both.stage = dataclasses.replace(both.stage, discriminator_updates=2)
-    hard = {"flip_labels": 0.0, "real_labels": (1.0, 1.0), "fake_labels": (0.0, 0.0)}
     for made in (both, separate):
-        made.stage = dataclasses.replace(made.stage, **hard)  # Draws are for each update.
+        made.stage = dataclasses.replace(made.stage, **HARD_LABELS)  # Draws are for each update.
     lr, hr = batch(size=8)
     before = values(both.generator)
     steps.gan_step(both, Pair(lr, hr))
@@ -229,7 +261,7 @@ def test_updates_of_the_discriminator_alone_are_as_many_separate_ones(sgd, small
     assert int(both.generator_optimizer.iterations) == 1
 
 
-def test_each_update_of_a_step_draws_labels_of_its_own(small, monkeypatch):
+def test_each_update_of_a_step_draws_labels_of_its_own(monkeypatch):
     drawn = []
     real = steps.objective.draw_labels
 
@@ -262,22 +294,21 @@ def _counting(made):
 
 
 @pytest.mark.parametrize(("pair", "passes"), [("vanilla", 3), ("hinge", 3), ("ragan", 4)])
-def test_real_logits_are_made_for_the_pairs_that_need_them(small, pair, passes):
-    hard = {"flip_labels": 0.0, "real_labels": (1.0, 1.0), "fake_labels": (0.0, 0.0)}
-    made = make_state("gan", settings=with_options(adversarial=pair, **hard))
+def test_real_logits_are_made_for_the_pairs_that_need_them(pair, passes):
+    made = make_state("gan", settings=with_options(adversarial=pair, **HARD_LABELS))
     calls = _counting(made)
     steps.gan_step(made, batch())
     assert calls == [True] * passes
 
 
-def test_no_discriminator_pass_for_a_generator_without_adversarial_weight(small):
+def test_no_discriminator_pass_for_a_generator_without_adversarial_weight():
     made = make_state("gan", settings=with_options(adversarial_weight=0.0))
     calls = _counting(made)
     assert "adversarial" not in steps.gan_step(made, batch())
     assert len(calls) == 2
 
 
-def test_ramp_begins_with_content_alone(sgd, small):
+def test_ramp_begins_with_content_alone(sgd):
     ramped = make_state("gan", settings=with_options(adversarial_ramp=4, decay=0.0))
     none = make_state("gan", settings=with_options(adversarial_weight=0.0, decay=0.0))
     for expected_equal in (True, False):
@@ -288,14 +319,14 @@ def test_ramp_begins_with_content_alone(sgd, small):
         assert (max(differences) < 1e-6) == expected_equal
 
 
-def test_gradient_penalty_flattens_the_discriminator(small):
+def test_gradient_penalty_flattens_the_discriminator():
     slopes = {}
     for weight in (1e-6, 100.0):
         made = make_state("discriminator", learning_rate=3e-3)
-        hard = {"flip_labels": 0.0, "r1_weight": weight}
-        made.stage = dataclasses.replace(made.stage, **hard)
-        step = steps.distributed_step(tf.distribute.get_strategy(), made)
-        slopes[weight] = [float(step(batch())["r1"]) for _ in range(15)][-1]
+        figures = {"flip_labels": 0.0, "r1_weight": weight}
+        made.stage = dataclasses.replace(made.stage, **figures)
+        pair = batch()
+        slopes[weight] = [steps.discriminator_step(made, pair)["r1"] for _ in range(15)][-1]
     assert slopes[100.0] < 0.5 * slopes[1e-6]
 
 
@@ -305,15 +336,16 @@ def test_a_wrong_loss_scale_would_be_seen(sgd, monkeypatch):
         steps.objective, "mean_over_global_batch", lambda per_image, _: tf.reduce_mean(per_image)
     )
     with pytest.raises(AssertionError):
-        test_two_replicas_give_the_weights_of_one(None, "pretrain")
+        test_two_replicas_give_the_weights_of_one(None, "pretrain", {})
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "discriminator", "gan"])
-def test_loss_falls_on_one_batch(stage):
+def test_loss_falls_on_one_batch(stage, monkeypatch):
+    # The small one has too little to win by.
+    monkeypatch.setattr(discriminators, "build", build_discriminator)
     made = make_state(stage, learning_rate=3e-3)
     if stage != "pretrain":
-        hard = {"flip_labels": 0.0, "real_labels": (1.0, 1.0), "fake_labels": (0.0, 0.0)}
-        made.stage = dataclasses.replace(made.stage, **hard)
+        made.stage = dataclasses.replace(made.stage, **HARD_LABELS)
     step = steps.distributed_step(tf.distribute.get_strategy(), made)
     # In the game of both only the discriminator's half of one batch can be told to fall.
     name = "content_mse" if stage == "pretrain" else "discriminator_loss"

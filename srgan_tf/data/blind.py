@@ -4,7 +4,9 @@ Blur, resize, noise, JPEG; once more blur, resize, noise; then the LR size with 
 JPEG before or after both. Order and defaults follow the authors' published training code. What
 differs: JPEG is libjpeg's instead of a differentiable imitation (so images are rounded to 8 bits
 there), Poisson noise always counts 256 levels, every image draws its own sizes (theirs share one
-in a batch, which a pool of images then mends), and HR images are not sharpened.
+in a batch, which a pool of images then mends), HR images are not sharpened, and the bicubic is
+`tf.image.resize`'s with a = -0.5 (theirs: torch's `F.interpolate` with a = -0.75, which overshoots
+more at edges).
 """
 
 import tensorflow as tf

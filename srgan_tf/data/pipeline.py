@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from srgan_tf import errors, images, machine, registry
 from srgan_tf.config import DataConfig
-from srgan_tf.data import augmentations, degradations, faults, records, scan, shards
+from srgan_tf.data import augmentations, degradations, faults, options, records, scan, shards
 
 # Shards read at once. More give more variety within a window; each holds a file open.
 _INTERLEAVE = 16
@@ -56,13 +56,7 @@ def training_dataset(
     # [B, crops, ...] -> crops batches [B, ...]: each holds one crop of every record of the group.
     dataset = dataset.map(lambda pair: Pair(*(tf.transpose(x, [1, 0, 2, 3, 4]) for x in pair)))
     dataset = dataset.unbatch().skip(first_crop).map(_to_float)
-    options = tf.data.Options()
-    options.deterministic = True
-    # Its thread tunes ever more seldom, at last once a minute, and whoever frees the iterator at
-    # the end of a stage may wait for it so long (TensorFlow 2.15 and 2.21, on a busy machine).
-    options.autotune.enabled = False
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.prefetch(_PREFETCH).with_options(options)
+    return dataset.prefetch(_PREFETCH).with_options(options.untuned())
 
 
 def validation_pairs(split: records.Split, config: DataConfig, *, limit: int) -> Iterator[Pair]:
@@ -72,8 +66,15 @@ def validation_pairs(split: records.Split, config: DataConfig, *, limit: int) ->
         errors.InputError: one of them cannot be used; it is named, and never replaced: scores over
             other pictures would not compare.
     """
-    serialized = tf.data.TFRecordDataset(list(split.files))
-    decoded = serialized.map(lambda record: records.decode(record, split.encoding)).take(limit)
+    decoded = (
+        tf.data.TFRecordDataset(list(split.files))
+        .take(limit)
+        .map(
+            lambda record: records.decode(record, split.encoding),
+            num_parallel_calls=machine.cores(),
+        )
+        .with_options(options.untuned())
+    )
     for number, image in enumerate(_named_faults(decoded, split, config.scale)):
         hr = images.uint8_to_unit(image)
         height, width = (side - side % config.scale for side in hr.shape[:2])

@@ -10,8 +10,8 @@ import re
 import tensorflow as tf
 import tqdm
 
-from srgan_tf import files, terminal
-from srgan_tf.data import faults, framing, records, shards
+from srgan_tf import files, machine, terminal
+from srgan_tf.data import faults, framing, options, records, shards
 
 # What reading a damaged data set raises; out of memory, for example, is not among it.
 READ_ERRORS = (
@@ -112,9 +112,9 @@ def _sound(
 
     dataset = tf.data.Dataset.from_tensors((path, offsets[start])).flat_map(shards.read_from)
     dataset = dataset.take(len(offsets) - start).enumerate(start)
-    dataset = dataset.map(side, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    pairs = dataset.ignore_errors().as_numpy_iterator()
-    return {int(index) for index, least in pairs if least >= min_side}
+    dataset = dataset.map(side, num_parallel_calls=machine.cores())
+    dataset = dataset.ignore_errors().with_options(options.untuned())
+    return {int(index) for index, least in dataset.as_numpy_iterator() if least >= min_side}
 
 
 def _why(data: bytes, encoding: str, min_side: int) -> str | None:
