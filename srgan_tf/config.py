@@ -165,6 +165,12 @@ class VggConfig:
     distance: str = config_field(
         "squared", "Distance of two features: squared (equation 5) or absolute (ESRGAN's code)."
     )
+    jitter: int = config_field(
+        0,
+        "In each step SR and HR are shifted alike by 0 to this many pixels before the VGG, at "
+        "random: its pooling grid then favours no place within an LR pixel (scale - 1 is right; 0 "
+        "is the paper's).",
+    )
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -178,6 +184,7 @@ class VggConfig:
         require(
             self.feature_scale > 0, "vgg_feature_scale must be positive", value=self.feature_scale
         )
+        require(0 <= self.jitter <= 16, "vgg_jitter must be 0 to 16", value=self.jitter)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,7 +112,7 @@ def seed() -> TrainConfig:
         generator=GeneratorConfig(
             name="srresnet_seed", blocks=15, norm="none", upsampling="nearest_conv"
         ),
-        vgg=VggConfig(network="vgg16"),
+        vgg=VggConfig(network="vgg16", jitter=3),
         stages=StagesConfig(
             pretrain=PretrainStage(
                 steps=100_000,

@@ -13,8 +13,9 @@ from srgan_tf import config as config_lib
 from srgan_tf import errors, registry
 from srgan_tf.losses import adversarial, content, regularizers
 
-# Keeps the label draws apart from other draws that start from the same run seed.
+# Keep these draws apart from others that start from the same run seed.
 _LABEL_STREAM = 0x1ABE1
+_SHIFT_STREAM = 0x5417F7
 
 
 def mean_over_global_batch(per_image: tf.Tensor, global_batch: int) -> tf.Tensor:
@@ -72,11 +73,22 @@ def draw_labels(
     return tf.where(swap, fake, real), tf.where(swap, real, fake)
 
 
+def draw_shift(jitter: int, *, seed: int | tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
+    """Returns by how many pixels (down, right; int32 `[2]`, 0 to `jitter`) the VGG's input moves.
+
+    A pure function of (seed, step), the same for all images and replicas.
+    """
+    start = tf.stack([tf.cast(seed, tf.int64), tf.constant(_SHIFT_STREAM, tf.int64)])
+    draw = tf.random.fold_in(start, tf.cast(step, tf.int64))
+    return tf.random.stateless_uniform([2], draw, maxval=jitter + 1, dtype=tf.int32)
+
+
 class GeneratorObjective:
     """The generator's loss in one stage: content, total variation and, in a GAN stage, the game.
 
     Attributes:
         weights: Weight of each term by name; terms of weight 0 are not computed.
+        jitter: What `draw_shift` is to be asked for; 0 where no shift is wanted.
     """
 
     def __init__(
@@ -111,6 +123,7 @@ class GeneratorObjective:
             raise errors.InputError(
                 f"The generator has nothing to learn: all weights are 0 in content={stage.content}."
             )
+        self.jitter = vgg_config.jitter if "content_vgg" in self.weights else 0
         if "content_vgg" in self.weights and vgg_model is None:
             raise ValueError(f"The vgg content loss needs vgg_model: {stage.content=}.")
 
@@ -120,14 +133,16 @@ class GeneratorObjective:
         hr: tf.Tensor,
         real_logits: tf.Tensor | None = None,
         fake_logits: tf.Tensor | None = None,
+        shift: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Returns each term unweighted, per image `[B]`.
 
         Names are `content_mse`, `content_vgg`, ..., `adversarial` and `tv`. Logits are needed if
-        "adversarial" is in `weights`, those of real images if the pair asks for them.
+        "adversarial" is in `weights`, those of real images if the pair asks for them, and `shift`
+        (`draw_shift`) if `jitter` is not 0.
         """
         terms = {
-            f"content_{name}": self._content(name, sr, hr)
+            f"content_{name}": self._content(name, sr, hr, shift)
             for name, _ in self._stage.content
             if f"content_{name}" in self.weights
         }
@@ -151,10 +166,14 @@ class GeneratorObjective:
             weighted["adversarial"] *= tf.minimum(tf.cast(updates, tf.float32) / ramp, 1.0)
         return tf.add_n(list(weighted.values()))
 
-    def _content(self, name: str, sr: tf.Tensor, hr: tf.Tensor) -> tf.Tensor:
+    def _content(
+        self, name: str, sr: tf.Tensor, hr: tf.Tensor, shift: tf.Tensor | None
+    ) -> tf.Tensor:
         loss = content.CONTENT[name]
         if name != "vgg":
             return loss(sr, hr)
+        if self.jitter:
+            sr, hr = (self._shifted(image, shift) for image in (sr, hr))
         # One after the other: in one batch the way back would be computed for both halves.
         sr_features, hr_features = (self._vgg_model(image, training=False) for image in (sr, hr))
         distances = [
@@ -163,3 +182,9 @@ class GeneratorObjective:
             if weight
         ]
         return tf.add_n(distances)
+
+    def _shifted(self, image: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+        """Cuts `shift` off the top left and the rest of `jitter` off the bottom right."""
+        batch, height, width, channels = image.shape
+        size = [batch or -1, height - self.jitter, width - self.jitter, channels]
+        return tf.slice(image, [0, shift[0], shift[1], 0], size)

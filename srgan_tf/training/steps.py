@@ -22,7 +22,7 @@ def pretrain_step(state: TrainState, batch: Pair) -> Scalars:
     """Updates the generator on its content losses alone."""
     with tf.GradientTape() as tape:
         sr = state.generator(batch.lr, training=True)
-        terms = state.objective.terms(sr, batch.hr)
+        terms = state.objective.terms(sr, batch.hr, shift=_shift(state))
         loss = _mean(state, state.objective.total(terms))
     _apply(state, state.generator_optimizer, tape, loss, state.generator)
     return {"generator_loss": loss, **_means(state, terms)}
@@ -105,7 +105,7 @@ def _generator_loss(state: TrainState, hr: tf.Tensor, sr: tf.Tensor) -> tuple[tf
             fake = state.discriminator(sr, training=True)
             if state.pair.needs_real:
                 real = tf.stop_gradient(state.discriminator(hr, training=True))
-    terms = state.objective.terms(sr, hr, real_logits=real, fake_logits=fake)
+    terms = state.objective.terms(sr, hr, real_logits=real, fake_logits=fake, shift=_shift(state))
     updates = tf.convert_to_tensor(state.generator_optimizer.iterations)
     return _mean(state, state.objective.total(terms, updates)), terms
 
@@ -153,6 +153,12 @@ def _labels(state: TrainState, local_batch: int, number: int) -> tuple[tf.Tensor
     # Not label[first : first + local_batch]: XLA (TPUs) must know the size, and on TPUs the number
     # of the replica is a tensor.
     return tuple(tf.slice(label, [first, 0], [local_batch, 1]) for label in labels)
+
+
+def _shift(state: TrainState) -> tf.Tensor | None:
+    """Returns this step's shift of what the VGG sees, None where there is none."""
+    jitter = state.objective.jitter
+    return objective.draw_shift(jitter, seed=state.config.seed, step=state.step) if jitter else None
 
 
 def _per_image(condition: tf.Tensor) -> tf.Tensor:
