@@ -1,6 +1,7 @@
 """The generator's objective by stage, the labels, the one reduction."""
 
 import collections
+import dataclasses
 
 import fixtures
 import numpy as np
@@ -198,6 +199,33 @@ def test_labels_are_a_function_of_seed_and_step_alone():
             np.testing.assert_array_equal(one, other)
     for changed in ({"seed": 6, "step": 9}, {"seed": 5, "step": 10}, {"seed": 9, "step": 5}):
         assert not np.array_equal(first[0], _labels(SOFT, **changed)[0])
+
+
+def test_jitter_moves_what_the_vgg_sees_and_nothing_else():
+    stage = config.PretrainStage(
+        steps=1, content=(("vgg", 1.0), ("l1", 1.0)), vgg_layer="block2_conv2"
+    )
+    made = objective.GeneratorObjective(stage, config.VggConfig(jitter=3), _Vgg())
+    hr = tf.zeros([2, 8, 9, 3])
+    # One pixel of SR differs, in row 2 and column 6. The VGG sees 5 x 6 pixels of each picture.
+    sr = tf.tensor_scatter_nd_update(hr, [[0, 2, 6, 0]], [1.0])
+    for shift, inside in (([0, 0], 0), ([0, 1], 1), ([2, 3], 1), ([3, 3], 0)):
+        terms = made.terms(sr, hr, shift=tf.constant(shift))
+        np.testing.assert_allclose(terms["content_vgg"], [4 * inside / (5 * 6 * 3), 0], rtol=1e-6)
+        np.testing.assert_allclose(terms["content_l1"], [1 / (8 * 9 * 3), 0], rtol=1e-6)
+    without = dataclasses.replace(stage, content=(("l1", 1.0),))
+    assert objective.GeneratorObjective(without, config.VggConfig(jitter=3), None).jitter == 0
+
+
+def test_shifts_are_a_function_of_seed_and_step_and_fill_their_range():
+    draws = np.array([objective.draw_shift(3, seed=5, step=step) for step in range(200)])
+    traced = tf.function(lambda step: objective.draw_shift(3, seed=5, step=step))
+    np.testing.assert_array_equal(traced(tf.constant(9, tf.int64)), draws[9])
+    # 50 of each are expected, with a sigma of 6.
+    for axis in (0, 1):
+        assert np.bincount(draws[:, axis], minlength=4).min() > 25
+    assert abs(np.corrcoef(draws.T)[0, 1]) < 0.25
+    assert not np.array_equal(draws, [objective.draw_shift(3, seed=6, step=k) for k in range(200)])
 
 
 @pytest.mark.parametrize(

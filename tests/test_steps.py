@@ -20,7 +20,7 @@ from srgan_tf.config import (
     VggConfig,
 )
 from srgan_tf.data.pipeline import Pair
-from srgan_tf.losses import adversarial
+from srgan_tf.losses import adversarial, objective
 from srgan_tf.models import discriminators, layers
 from srgan_tf.training import optimizers, state, steps
 
@@ -182,7 +182,7 @@ def with_stage(name, **options):
     settings = config(learning_rate=0.01)
     stage = dataclasses.replace(getattr(settings.stages, name), **options)
     stages = dataclasses.replace(settings.stages, **{name: stage})
-    return dataclasses.replace(settings, stages=stages, vgg=VggConfig(weights="random"))
+    return dataclasses.replace(settings, stages=stages, vgg=VggConfig(weights="random", jitter=3))
 
 
 @pytest.mark.parametrize(
@@ -211,6 +211,25 @@ def test_two_replicas_give_the_weights_of_one(sgd, stage, options):
     assert wanted <= set(one_scalars)
     for name, value in one_scalars.items():
         assert two_scalars[name] == pytest.approx(value, rel=1e-5, abs=1e-5), name
+
+
+def test_each_step_draws_a_shift_of_its_own_for_the_vgg(monkeypatch):
+    settings = with_stage("pretrain", content=ALL_CONTENT, vgg_layer=(("block1_conv1", 1.0),))
+    made = make_state("pretrain", settings=settings)
+    seen = []
+    real = made.objective.terms
+
+    def terms(*images, shift):
+        seen.append(shift.numpy().tolist())
+        return real(*images, shift=shift)
+
+    monkeypatch.setattr(made.objective, "terms", terms)
+    for step in range(8):
+        made.step.assign(step)
+        steps.pretrain_step(made, batch())
+    expected = [objective.draw_shift(3, seed=settings.seed, step=step) for step in range(8)]
+    assert seen == [one.numpy().tolist() for one in expected]
+    assert len(set(map(tuple, seen))) > 3
 
 
 def with_options(learning_rate=0.01, decay=0.9, **gan):
