@@ -29,8 +29,9 @@ def convert(
 
     Raises:
         errors.InputError: nothing usable was found, `output` holds something else, a worker was
-            killed, or `output` cannot be written.
+            killed or could not start, or `output` cannot be written.
     """
+    pool.refuse_in_starting_worker()
     with _problems(output):
         # A finished data set stays until it is known that a new one can take its place.
         replaces = overwrite and records.read_manifest(output) is not None

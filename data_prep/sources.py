@@ -12,6 +12,9 @@ import numpy as np
 
 from srgan_tf import errors, files
 
+# Of a TFDS data set, whose pictures the parent alone decodes.
+_DECODED_AT_ONCE = 2
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -111,7 +114,13 @@ def _open_tfds(builder: Any, split: str, feature: str) -> Any:
     """Returns a `tf.data.Dataset` of the pictures; nothing is read yet."""
     import tensorflow_datasets as tfds
 
-    config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+    from srgan_tf.data import options
+
+    config = tfds.ReadConfig(
+        interleave_cycle_length=1,
+        try_autocache=False,
+        num_parallel_calls_for_decode=_DECODED_AT_ONCE,
+    )
     try:
         dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=config)
     except AssertionError as error:
@@ -124,7 +133,8 @@ def _open_tfds(builder: Any, split: str, feature: str) -> Any:
         raise errors.InputError(
             f"TFDS data set {builder.info.full_name} has no split {split!r}; it has: {known}"
         ) from error
-    return dataset.map(lambda example: example[feature]).prefetch(1)
+    pictures = dataset.map(lambda example: example[feature]).prefetch(1)
+    return pictures.with_options(options.untuned())
 
 
 def _digest(pixels: np.ndarray) -> str:

@@ -40,6 +40,8 @@ _SAVED_AS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+# In pixels, of what `save` writes; the others hold more than fits into memory.
+LARGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
 # EXIF orientations that exchange height and width.
 _LYING = (5, 6, 7, 8)
 _header_lock = threading.Lock()

@@ -63,3 +63,12 @@ def test_without_the_extra_one_line_says_how_to_get_it(tmp_path, monkeypatch):
         Upscaler.load(run_dir, precision="bfloat16")
     with pytest.raises(errors.InputError, match="Unknown backend 'tpu'"):
         Upscaler.load(run_dir, backend="tpu")
+
+
+def test_an_export_in_bfloat16_is_refused_with_the_way_out(tmp_path):
+    run_dir = make_run(tmp_path / "run", steps=(1,))
+    exported = export.export(run_dir, precision="bfloat16")
+    for precision in (None, "bfloat16"):  # Known from the record: whether OpenVINO is there or not.
+        with pytest.raises(errors.InputError, match="exported in bfloat16.*--precision=float32"):
+            Upscaler.load(exported, backend="openvino", precision=precision)
+    Upscaler.load(exported, tile_size=9)

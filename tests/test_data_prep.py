@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import os
+import subprocess
+import sys
 
 import fixtures
 import numpy as np
@@ -449,3 +451,21 @@ def test_settings_out_of_range_are_named(wrong):
     (name,) = wrong
     with pytest.raises(errors.InputError, match=f"{name} .*{name}="):
         Settings(**wrong)
+
+
+def test_a_script_without_a_guard_is_told_so(photos, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from data_prep import convert, settings, sources\n"
+        f"wanted = sources.from_files([{str(photos)!r}], 'out')\n"
+        "chosen = settings.Settings(crop_size=24, min_detail=0)\n"
+        "convert.convert(chosen, wanted, 'out', workers=2, overwrite=True)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(fixtures.ROOT)}
+    result = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    last = result.stderr.strip().splitlines()[-1]
+    assert "worker processes could not start (what they say is above)" in last
+    assert 'needs `if __name__ == "__main__":`' in last
+    assert "InputError: put `if __name__" in result.stderr  # A worker's own word.

@@ -103,6 +103,6 @@ def test_the_process_stays_within_the_budget(name, tmp_path):
 
 def test_without_a_budget_it_does_not_matter_what_else_the_process_holds(monkeypatch):
     monkeypatch.setattr(memory, "_resident", lambda: 10**10)
-    # 1,500 MB less TensorFlow's usual 700 and a reserve of 100.
-    assert memory.left(None) == 700_000_000
+    # 1,500 MB less TensorFlow's usual 750 and a reserve of 100.
+    assert memory.left(None) == 650_000_000
     assert memory.left(1500) < 0

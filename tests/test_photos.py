@@ -235,6 +235,17 @@ def test_save_refuses_other_extensions(tmp_path):
         photos.save(str(tmp_path / "photo.xyz"), RGB)
 
 
+@pytest.mark.parametrize("extension", [".jpg", ".webp"])
+def test_the_largest_sides_are_those_of_the_encoders(extension, tmp_path):
+    path = str(tmp_path / f"wide{extension}")
+    limit = photos.LARGEST_SIDES[photos.require_format(path)]
+    row = np.zeros([1, limit + 1, 3], np.uint8)
+    photos.save(path, row[:, :limit])
+    assert Image.open(path).size == (limit, 1)
+    with pytest.raises((OSError, ValueError)):
+        photos.save(path, row)
+
+
 def test_find_gives_sorted_paths(tmp_path):
     for name in ("b.png", "a.jpg"):
         (tmp_path / name).write_bytes(b"")

@@ -64,6 +64,13 @@ def test_a_tfds_data_set_becomes_records(data_dir, tmp_path):
             np.testing.assert_array_equal(originals[source][y : y + height, x : x + width], image)
 
 
+def test_tfds_is_read_without_a_thread_that_tunes(data_dir):
+    dataset = sources._open_tfds(tfds.builder("tiny_photos", data_dir=data_dir), "train", "image")
+    options = dataset.options()
+    assert options.autotune.enabled is False and options.deterministic is True
+    assert len(list(dataset)) == 5
+
+
 def test_tfds_with_more_workers_and_a_second_run(data_dir, tmp_path):
     wanted = sources.from_tfds("tiny_photos", data_dir, "train")
     one, _ = prepare(wanted, tmp_path / "one")

@@ -1,5 +1,6 @@
 """serving/upscaler.py and pictures.py: from a model's folder and files to files."""
 
+import functools
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import pytest
 import test_export
 from PIL import Image
 
-from srgan_tf import bicubic, errors, images, run_folder
+from srgan_tf import bicubic, errors, images, photos, run_folder
 from srgan_tf.serving import batch, comparison, export, pictures
 from srgan_tf.serving.upscaler import Upscaler
 
@@ -138,6 +139,32 @@ def test_what_cannot_be_written_is_named_and_the_others_go_on(
     large = [line for line in summary.failed if "colour.png: too many pixels: 14x11" in line]
     assert "would become 28x22; the limit of an output is 504 pixels" in large[0]
     assert [line for line in summary.failed if "sub/colour.jpg: " in line]
+
+
+def test_sides_that_a_format_cannot_hold_are_found_before_anything_is_computed(
+    upscaler, tmp_path, monkeypatch
+):
+    (tmp_path / "in").mkdir()
+    # Twice as wide: 65,502 of JPEG's 65,500; 16,384 of WebP's 16,383; 2 * 8,198 and a gap compared.
+    widths = {"a.jpg": 32_751, "b.webp": 8_192, "c.webp": 4_099, "d.png": 32_751}
+    for name, width in widths.items():
+        Image.fromarray(np.zeros([2, width, 3], np.uint8)).save(tmp_path / "in" / name)
+    decoded, real = [], photos.load
+    monkeypatch.setattr(photos, "load", lambda path: decoded.append(path) or real(path))
+    plan = functools.partial(
+        pictures.plan, [str(tmp_path / "in")], str(tmp_path / "out"), scale=2, file_format="same"
+    )
+    summary = batch.run(plan(), upscaler)
+    assert summary.done == 2 and [os.path.basename(path) for path in decoded] == ["c.webp", "d.png"]
+    first, second = (line.split("/")[-1] for line in summary.failed)
+    assert first == (
+        "a.jpg: too large: 32751x2 would become 65502x4; the limit of JPEG is 65,500 pixels a "
+        "side: choose --format=png"
+    )
+    assert second.startswith("b.webp: too large: 8192x2 would become 16384x4; the limit of WEBP is")
+    summary = batch.run(plan(compare=True), upscaler)
+    assert summary.done == 1 and len(decoded) == 3
+    assert "c.webp: too large: the comparison would become 16400x23;" in summary.failed[2]
 
 
 def test_an_interrupted_folder_continues(upscaler, folder, tmp_path):

@@ -21,12 +21,15 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 Functions = dict[str, Callable[[Any], Any]]
 
 
-def tensorflow(signatures: Mapping[str, Any], precision: str | None = None) -> Functions:
-    """Runs the signatures as they are; the precision is the network's own.
+def tensorflow(
+    signatures: Mapping[str, Any], precision: str | None = None, own: str = "float32"
+) -> Functions:
+    """Runs the signatures as they are; the precision is the network's own, whichever that is.
 
     Raises:
         errors.InputError: `precision` is not None.
     """
+    del own
     if precision:
         raise errors.InputError(
             "--precision is for --backend=openvino; TensorFlow computes in the network's own."
@@ -39,12 +42,21 @@ def tensorflow(signatures: Mapping[str, Any], precision: str | None = None) -> F
     return {name: functools.partial(call, name) for name in signatures if name in _INPUTS}
 
 
-def openvino(signatures: Mapping[str, Any], precision: str | None = None) -> Functions:
-    """Converts the signatures; `precision` is float32 (None) or bfloat16.
+def openvino(
+    signatures: Mapping[str, Any], precision: str | None = None, own: str = "float32"
+) -> Functions:
+    """Converts the signatures of a network in `own`; `precision` is float32 (None) or bfloat16.
 
     Raises:
-        errors.InputError: OpenVINO is not installed, or this CPU has no bfloat16.
+        errors.InputError: the network is not in float32, OpenVINO is not installed, or this CPU has
+            no bfloat16.
     """
+    if own != "float32":
+        raise errors.InputError(
+            f"--backend=openvino: this model was exported in {own}, which OpenVINO does not read; "
+            "export it with `srgan-export --precision=float32` and let OpenVINO compute in "
+            "bfloat16 with --precision=bfloat16, or leave --backend out."
+        )
     try:
         import openvino as ov
     except ImportError as error:
@@ -81,7 +93,7 @@ def openvino(signatures: Mapping[str, Any], precision: str | None = None) -> Fun
     return {name: functools.partial(call, name) for name in signatures if name in _INPUTS}
 
 
-BACKENDS: dict[str, Callable[[Mapping[str, Any], str | None], Functions]] = {
+BACKENDS: dict[str, Callable[[Mapping[str, Any], str | None, str], Functions]] = {
     "tensorflow": tensorflow,
     "openvino": openvino,
 }

@@ -7,12 +7,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 
-import numpy as np
 import tensorflow as tf
 import tqdm
 
 from srgan_tf import errors, photos, terminal
-from srgan_tf.serving import pictures, writers
+from srgan_tf.serving import comparison, pictures, writers
 from srgan_tf.serving.upscaler import Upscaler
 
 _MAX_PIXELS = 400_000_000  # Of an output.
@@ -41,7 +40,7 @@ def run(
     bar = terminal.progress(total=len(jobs), initial=summary.skipped, desc="upscale", unit="image")
     with bar, _Worker(upscaler) as worker:
         writing = None
-        for (job, wanted), photo in zip(todo, worker.read([job for job, _ in todo]), strict=True):
+        for (job, wanted), photo in zip(todo, worker.read(todo), strict=True):
             large = isinstance(photo, photos.Photo) and photo.rgb.size > 3 * _AHEAD_PIXELS
             if large and writing:
                 writing = writing.finish(summary, bar)
@@ -87,18 +86,24 @@ class _Worker(contextlib.ExitStack):
         self._incomplete: set[threading.Event] = set()
         self.callback(lambda: [aborted.set() for aborted in self._incomplete])
 
-    def read(self, jobs: Sequence[pictures.Job]) -> Iterator[photos.Photo | BaseException]:
-        """Yields each job's picture, or why it cannot be had; the next one is read meanwhile."""
+    def read(
+        self, todo: Sequence[tuple[pictures.Job, Sequence[str]]]
+    ) -> Iterator[photos.Photo | BaseException]:
+        """Yields each job's picture, or why it cannot be had; the next one is read meanwhile.
+
+        `todo` are the jobs, each with the files that are wanted of it.
+        """
+        scale = self._upscaler.scale
         ahead: futures.Future | None = None
-        for index, job in enumerate(jobs):
-            following = jobs[index + 1].source if index + 1 < len(jobs) else None
+        for index, (job, wanted) in enumerate(todo):
             try:
                 photo = ahead.result() if ahead else None
-                photo = photo or photos.load(job.source)
-                _check_size(photo.rgb, self._upscaler.scale)
+                photo = photo or _load(job, wanted, scale)
             except _Errors as error:
                 photo = error
-            ahead = self._reader.submit(_load_if_small, following) if following else None
+            ahead = None
+            if index + 1 < len(todo):
+                ahead = self._reader.submit(_load, *todo[index + 1], scale, _AHEAD_PIXELS)
             yield photo
 
     def start(
@@ -147,17 +152,44 @@ def _note(job: pictures.Job, error: BaseException | None, summary: pictures.Summ
         summary.failed.append(f"{job.source}: {error}")
 
 
-def _load_if_small(source: str) -> photos.Photo | None:
-    """Returns the picture; None if it is too large to be read while another is in the works."""
-    height, width = photos.size(source)
-    return photos.load(source) if height * width <= _AHEAD_PIXELS else None
+def _load(
+    job: pictures.Job, wanted: Sequence[str], scale: int, most_pixels: int | None = None
+) -> photos.Photo | None:
+    """Returns the picture; None if it has more than `most_pixels`.
+
+    Raises:
+        photos.PhotoError: it cannot be had, or (by its header) an output would be too large.
+    """
+    height, width = photos.size(job.source)
+    _check_size(job, wanted, (height, width), scale)
+    if most_pixels is not None and height * width > most_pixels:
+        return None
+    return photos.load(job.source)
 
 
-def _check_size(lr: np.ndarray, scale: int) -> None:
-    height, width = lr.shape[:2]
-    if height * width * scale**2 > _MAX_PIXELS:
+def _check_size(
+    job: pictures.Job, wanted: Sequence[str], size: tuple[int, int], scale: int
+) -> None:
+    """Refuses a picture of `size` (height, width) where one of the files cannot hold its SR."""
+    sr = (size[0] * scale, size[1] * scale)
+    if sr[0] * sr[1] > _MAX_PIXELS:
         raise photos.PhotoError(
             "too many pixels",
-            f"{width}x{height} would become {width * scale}x{height * scale}; the limit of an "
-            f"output is {_MAX_PIXELS:,} pixels: shrink it or cut it into parts first",
+            f"{_shown(size)} would become {_shown(sr)}; the limit of an output is "
+            f"{_MAX_PIXELS:,} pixels: shrink it or cut it into parts first",
         )
+    for path in wanted:
+        compared = path == job.comparison
+        sides = comparison.size(*sr) if compared else sr
+        kind = photos.require_format(path)
+        limit = photos.LARGEST_SIDES.get(kind)
+        if limit and max(sides) > limit:
+            raise photos.PhotoError(
+                "too large",
+                f"{'the comparison' if compared else _shown(size)} would become {_shown(sides)}; "
+                f"the limit of {kind} is {limit:,} pixels a side: choose --format=png",
+            )
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"

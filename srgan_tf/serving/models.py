@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ _OLD_FILTERS = 64
 
 
 # Makes functions on arrays of a model's signatures (backends.py).
-_Prepare = Callable[[Mapping[str, Any]], backends.Functions]
+_Prepare = Callable[..., backends.Functions]
 
 
 def load(
@@ -112,7 +112,9 @@ def _from_saved_model(
         "generator": provenance.get("config", {}).get("generator", {}).get("name"),
         **{name: provenance[name] for name in ("interpolation",) if name in provenance},
     }
-    return _engine(prepare(loaded.signatures), provenance, keep=loaded), origin
+    # Exports from before it was recorded are in float32.
+    functions = prepare(loaded.signatures, own=provenance.get("precision", "float32"))
+    return _engine(functions, provenance, keep=loaded), origin
 
 
 def _engine(functions: backends.Functions, facts: dict[str, Any], keep: Any) -> engine_lib.Engine:

@@ -72,7 +72,7 @@ class Upscaler:
             weights: "raw" or "ema" of a run folder; None is "ema" where the run has it.
             tile_size: side of a tile in LR pixels; None lets `memory_mb` decide.
             memory_mb: what the whole process may take, beside the picture and the file; None is
-                700 MB for the tiles alone.
+                650 MB for the tiles alone.
             backend: what runs the model, a key of `backends.BACKENDS`.
             precision: what the backend computes in; None is the model's own.
 
