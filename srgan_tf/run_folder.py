@@ -117,7 +117,8 @@ def newest_intact(run_dir: str) -> str | None:
     if faults:
         raise errors.InputError(
             f"No checkpoint in {folder} is intact ({'; '.join(faults)}): copy the folder again, or "
-            "begin anew in another --run_dir."
+            "begin anew in another --run_dir (--init_from with --init_checkpoint=best takes this "
+            "run's best generator along, if that is intact)."
         )
     return None
 
@@ -161,9 +162,9 @@ def writing(path: str) -> Iterator[None]:
         yield
     except (OSError, tf.errors.OpError) as error:
         raise errors.RunError(
-            f"{path} cannot be written: {checkpoint_files.reason(error)}. The checkpoints before "
-            "it are intact: make room (or mend the folder), and the same command continues from "
-            "the last one."
+            f"{path} cannot be written: {checkpoint_files.reason(error)}. Make room (or mend the "
+            "folder) and give the same command again: checkpoints that are there stay intact, and "
+            "it continues from the last one."
         ) from error
 
 

@@ -300,7 +300,7 @@ def test_tensorflows_own_tools_find_the_newest(run_dir):
 def _expect_refusal(run_dir, made):
     before = listed(run_dir)
     fill(made, 8)
-    with pytest.raises(errors.RunError, match="ckpt-8 cannot be written: .*make room") as caught:
+    with pytest.raises(errors.RunError, match="ckpt-8 cannot be written: .*Make room") as caught:
         saver(run_dir, made).save()
     assert "\n" not in str(caught.value)
     assert listed(run_dir) == before

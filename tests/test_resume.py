@@ -245,6 +245,23 @@ def test_a_signal_before_the_first_step_ends_at_once(data, tmp_path, monkeypatch
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.RunError, match=r"file/run cannot be written: .*Make room \(or mend"):
+        run_lock.RunLock(str(tmp_path / "file" / "run")).take()
+
+
+@pytest.mark.usefixtures("cheap")
+def test_going_on_without_determinism_is_said(data, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(loop.environment, "make_deterministic", lambda: None)
+    config = run_of(settings(), steps=2)
+    with_it = dataclasses.replace(config.run, deterministic=True)
+    assert test_training.train(dataclasses.replace(config, run=with_it), data, tmp_path / "r") == 0
+    assert "began with --deterministic" not in caplog.text
+    assert test_training.train(config, data, tmp_path / "r") == 0
+    assert "began with --deterministic and goes on without" in caplog.text
+
+
 def test_signals_are_counted(monkeypatch):
     exits = []
     monkeypatch.setattr(stopping.os, "_exit", exits.append)

@@ -50,6 +50,10 @@ def open_run_folder(
         old, record = run_folder.read_config(run_dir)
         _require_same_run(run_dir, record, old, config, data)
         first, sessions = record["environment"], record.get("sessions", [])
+        if old.run.deterministic and not config.run.deterministic:
+            logging.warning(
+                "This run began with --deterministic and goes on without: not to the bit."
+            )
         _warn_of_another_machine((sessions or [first])[-1], session)
         kept = {name: record[name] for name in ("initialized_from", "rollbacks") if name in record}
     elif (

@@ -36,6 +36,7 @@ class RunLock:
 
         Raises:
             errors.InputError: another process has it.
+            errors.RunError: the folder cannot be written.
         """
         if run_folder.is_run_folder(self._run_dir):
             self.take()
@@ -53,8 +54,9 @@ class RunLock:
         """
         if self._descriptor is not None or files.is_remote(self._run_dir) or fcntl is None:
             return
-        os.makedirs(self._run_dir, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with run_folder.writing(self._run_dir):
+            os.makedirs(self._run_dir, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -51,7 +51,7 @@ class StopRequest:
             # None: it was not set from Python.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if isinstance(error, _StoppedEarly):
-            logging.info("Stopped before the first step: there was nothing to save.")
+            logging.info("Stopped before the first step: there was nothing new to save.")
             return True
         return False
 
