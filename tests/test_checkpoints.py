@@ -358,7 +358,7 @@ def test_any_failure_of_a_save_leaves_the_earlier_ones(run_dir, made, monkeypatc
         raise tf.errors.ResourceExhaustedError(None, None, "{{node x}} ckpt; No space [Op:SaveV2]")
 
     monkeypatch.setattr(target, name, failing)
-    assert "ckpt; No space. The" in _expect_refusal(run_dir, made)
+    assert "ckpt; No space. Make" in _expect_refusal(run_dir, made)
 
 
 # --- what is saved
