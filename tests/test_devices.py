@@ -131,7 +131,7 @@ def test_a_wrong_loss_scale_would_be_seen_in_the_gan_stage_too(tiny, monkeypatch
         steps.objective, "mean_over_global_batch", lambda per_image, _: tf.reduce_mean(per_image)
     )
     with pytest.raises(AssertionError):
-        test_steps.test_two_replicas_give_the_weights_of_one(None, "gan")
+        test_steps.test_two_replicas_give_the_weights_of_one(None, "gan", test_steps.LABELS)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

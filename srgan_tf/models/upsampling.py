@@ -45,12 +45,14 @@ class Linear(tf.keras.initializers.Initializer):
     """3x3 kernels after nearest-neighbour enlargement by `factor`, without blocks at the start.
 
     Each is a random weight of its two channels times a smoothing kernel, by which the layer starts
-    as bilinear enlargement and a 1x1 convolution. Random in every element instead, it starts as
-    blocks of equal pixels, which short trainings on features keep (docs/EXPERIMENTS.md).
+    as bilinear enlargement and a 1x1 convolution (by 2 and 3; more cannot be smoothed by three
+    pixels, and blocks are only softened). Random in every element instead, it starts as blocks of
+    equal pixels, which short trainings on features keep (docs/EXPERIMENTS.md).
     """
 
     # Convolved with a box of `factor` pixels they give the triangle of linear interpolation.
-    _SMOOTHING = {2: (0.25, 0.5, 0.25), 3: (1 / 3, 1 / 3, 1 / 3)}
+    _BY_2 = (0.25, 0.5, 0.25)
+    _BY_3_OR_MORE = (1 / 3, 1 / 3, 1 / 3)
 
     def __init__(self, factor: int, seed: int | None = None):
         """Makes the initializer; `seed` None takes one from `set_random_seed`, as Keras' own do."""
@@ -60,7 +62,8 @@ class Linear(tf.keras.initializers.Initializer):
 
     def __call__(self, shape, dtype=None, **kwargs) -> tf.Tensor:
         """Returns a kernel `[3, 3, in, out]`."""
-        line = tf.constant(self._SMOOTHING[self.factor], dtype or tf.float32)
+        smoothing = self._BY_2 if self.factor == 2 else self._BY_3_OR_MORE
+        line = tf.constant(smoothing, dtype or tf.float32)
         weights = self._base((1, 1, *shape[2:]), dtype=dtype)
         return line[:, None, None, None] * line[None, :, None, None] * weights
 
