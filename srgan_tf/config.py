@@ -345,6 +345,12 @@ class TrainConfig:
         )
         require(0 <= self.ema_decay < 1, "ema_decay must be in [0, 1)", ema_decay=self.ema_decay)
         require(
+            self.vgg.jitter <= self.data.crop_size // 2,
+            "vgg_jitter must be at most half of crop_size",
+            vgg_jitter=self.vgg.jitter,
+            crop_size=self.data.crop_size,
+        )
+        require(
             bool(self.stages.active()),
             "at least one stage must have steps",
             pretrain_steps=self.stages.pretrain.steps,

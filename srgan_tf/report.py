@@ -117,8 +117,8 @@ def to_table(result: Evaluation, *, published: bool = True) -> str:
     lines += [
         "",
         "Colour drift (mean; red, green, blue), checkerboard grid and blocks: right are 0, 1, 0;",
+        "see docs/EVALUATION.md.",
     ]
-    lines += ["see docs/EVALUATION.md."]
     lines += _published(result) if published else []
     return "\n".join(line.rstrip() for line in lines)
 

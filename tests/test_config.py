@@ -232,3 +232,14 @@ def test_bad_list_is_one_line():
 def test_lookup_lists_choices_and_a_near_miss():
     with pytest.raises(errors.InputError, match=r"did you mean 'paper'.*\['esrgan', 'lite'"):
         registry.lookup(recipes.RECIPES, "papper", "recipe")
+
+
+def test_vgg_jitter_leaves_something_of_the_crop():
+    data = config.DataConfig(crop_size=16)
+    made = recipes.paper()
+    vgg = dataclasses.replace(made.vgg, jitter=8)
+    assert dataclasses.replace(made, data=data, vgg=vgg).vgg.jitter == 8
+    with pytest.raises(errors.InputError, match="vgg_jitter must be at most half of crop_size"):
+        dataclasses.replace(made, data=data, vgg=dataclasses.replace(vgg, jitter=9))
+    with pytest.raises(errors.InputError, match="vgg_jitter must be 0 to 16"):
+        config.VggConfig(jitter=17)

@@ -25,7 +25,7 @@ from srgan_tf.training import loop, reporting, steps
 from srgan_tf.training import run as run_lib
 
 LONG = bool(os.environ.get("SRGAN_LONG_TESTS"))
-STEPS = 10_000 if LONG else 600
+STEPS = int(os.environ.get("SRGAN_SOAK_STEPS", 10_000 if LONG else 600))
 BEFORE = STEPS // 10  # Of each of the two stages before the GAN stage.
 EVERY = 100 if LONG else 25
 # After the GAN stage's trace and some of its validations and checkpoints.
@@ -103,6 +103,8 @@ def soaked(tmp_path_factory):
     process.join()
     assert code == 0
     warm, end = seen[WARM], seen[STEPS]
+    for step in range(STEPS // 4, STEPS, STEPS // 4):
+        sys.stdout.write(f"\nstep {step}: {seen[step // EVERY * EVERY]}")
     sys.stdout.write(f"\n{STEPS} steps, traces {traces}; step {WARM}: {warm}; end: {end}\n")
     return folder / "run", traces, seen
 

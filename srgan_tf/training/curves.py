@@ -35,7 +35,7 @@ def write_curves(run_dir: str, bicubic_psnr: float) -> str | None:
             scores.plot(steps, values, marker=".", label="SR")
         elif name in accuracies:
             middle[0].plot(steps, values, linewidth=0.8, label=name)
-        elif steps and not name.startswith("validation") and not name.endswith("_accuracy"):
+        elif steps and not name.startswith("validation"):
             losses.plot(steps, values, linewidth=0.8, label=name)
     for axes in middle:
         axes.set_ylabel("the discriminator is right")
