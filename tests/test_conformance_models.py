@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from srgan_tf import config, errors, images
 from srgan_tf.models import discriminators, generators, layers, receptive, upsampling
-from srgan_tf.serving import export
+from srgan_tf.serving import servable
 
 SCALES = pytest.mark.parametrize("scale", config.SCALES)
 
@@ -244,7 +244,7 @@ def saved(tmp_path_factory):
     }
     written = tf.Module()
     for label, model in models.items():
-        setattr(written, label, export.ServingModule(model))
+        setattr(written, label, servable.ServingModule(model))
     folder = str(tmp_path_factory.mktemp("saved_model"))
     tf.saved_model.save(written, folder)
     return models, written, tf.saved_model.load(folder)

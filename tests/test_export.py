@@ -11,7 +11,7 @@ import tensorflow as tf
 from srgan_tf import config as config_lib
 from srgan_tf import errors, images, run_folder
 from srgan_tf.models import generators
-from srgan_tf.serving import export
+from srgan_tf.serving import export, model_record, servable
 
 _SCALE = 2
 
@@ -80,14 +80,14 @@ def test_signature_takes_any_size_and_number(run_dir, exported):
 
 def test_one_trace_for_all_sizes(run_dir):
     generator, _, _ = run_folder.load_generator(run_dir)
-    module = export.ServingModule(generator)
+    module = servable.ServingModule(generator)
     for size in ((1, 4, 6, 3), (2, 9, 5, 3)):
         module.upscale(np.zeros(size, np.uint8))
     assert module.upscale.experimental_get_tracing_count() == 1
 
 
 def test_provenance(exported):
-    recorded = export.read_provenance(exported)
+    recorded = model_record.read(exported)
     with open(os.path.join(exported, "assets.extra", "srgan_tf.json")) as file:
         assert recorded == json.load(file)
     assert recorded["scale"] == _SCALE
@@ -113,7 +113,7 @@ def test_existing_export_is_kept_unless_told(run_dir, exported):
 def test_another_step_and_folder(run_dir, tmp_path):
     target = export.export(run_dir, checkpoint="3", output=str(tmp_path / "models"))
     assert target == str(tmp_path / "models" / "3")
-    assert export.read_provenance(target)["step"] == 3
+    assert model_record.read(target)["step"] == 3
     with pytest.raises(errors.InputError, match="ckpt-3, ckpt-7"):
         export.export(run_dir, checkpoint="5")
 
@@ -140,16 +140,16 @@ def test_weights_that_are_not_finite(tmp_path, monkeypatch):
 
 def test_a_foreign_saved_model(tmp_path):
     with pytest.raises(errors.InputError, match="srgan-export"):
-        export.read_provenance(str(tmp_path))
+        model_record.read(str(tmp_path))
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "srgan_tf.json").write_text("{}")
     with pytest.raises(errors.InputError, match="scale"):
-        export.read_provenance(str(tmp_path))
+        model_record.read(str(tmp_path))
 
 
 def test_bfloat16_is_near_and_recorded(run_dir, tmp_path):
     target = export.export(run_dir, output=str(tmp_path), precision="bfloat16")
-    assert export.read_provenance(target)["precision"] == "bfloat16"
+    assert model_record.read(target)["precision"] == "bfloat16"
     signature = tf.saved_model.load(target).signatures["serving_default"]
     dtypes = [output.dtype for op in signature.graph.get_operations() for output in op.outputs]
     functions = str(signature.graph.as_graph_def().library)

@@ -12,7 +12,7 @@ import test_export
 from srgan_tf import config as config_lib
 from srgan_tf import errors, run_folder
 from srgan_tf.models import generators, pretrained
-from srgan_tf.serving import export, interpolation
+from srgan_tf.serving import export, interpolation, model_record
 from srgan_tf.serving.upscaler import Upscaler
 
 
@@ -61,7 +61,7 @@ def test_every_weight_lies_between(runs, written, tmp_path, alpha):
 def test_saved_model_upscales_and_says_what_it_is(runs, tmp_path):
     a, b = runs
     target = interpolation.export(f"{a}, {b}:5 ,0.25", output=str(tmp_path / "between"))
-    recorded = export.read_provenance(target)
+    recorded = model_record.read(target)
     assert recorded["step"] == 5 and recorded["scale"] == 2
     assert recorded["config"]["generator"]["norm"] == "batch"  # Not auto.
     assert recorded["interpolation"] == {

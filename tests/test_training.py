@@ -21,7 +21,7 @@ from srgan_tf import bicubic, errors, evaluation, images, run_folder
 from srgan_tf.config import RunConfig
 from srgan_tf.data import records
 from srgan_tf.models import discriminators
-from srgan_tf.serving import export
+from srgan_tf.serving import export, model_record
 from srgan_tf.serving.upscaler import Upscaler
 from srgan_tf.training import checkpoints, loop, reporting, stopping, validation
 from srgan_tf.training import run as run_lib
@@ -199,7 +199,7 @@ def test_average_is_what_is_validated_exported_and_upscaled_with(data, averaged,
         exported = export.export(
             str(averaged), weights=chosen, output=str(tmp_path / expected), overwrite=True
         )
-        assert export.read_provenance(exported)["weights"] == expected
+        assert model_record.read(exported)["weights"] == expected
         assert Upscaler.load(exported).origin["weights"] == expected
         assert Upscaler.load(str(averaged), weights=chosen).origin["weights"] == expected
         with pytest.raises(errors.InputError, match="--weights=raw is for run folders"):

@@ -14,7 +14,7 @@ import test_export
 from PIL import Image
 
 from srgan_tf import bicubic, errors, images, photos, run_folder
-from srgan_tf.serving import batch, comparison, export, pictures
+from srgan_tf.serving import batch, comparison, export, model_record, pictures
 from srgan_tf.serving.upscaler import Upscaler
 
 
@@ -65,7 +65,7 @@ def test_every_kind_of_folder_gives_the_same_picture(run_dir):
 def test_a_generator_with_strides_is_tiled_in_step_with_them(tmp_path):
     made = test_export.make_run(tmp_path / "run", steps=(1,), name="autoencoder")
     exported = export.export(made)
-    assert export.read_provenance(exported)["alignment"] == 4
+    assert model_record.read(exported)["alignment"] == 4
     lr = fixtures.photo_like(67, 59)
     for path in (made, exported):
         # Tiles of 7 pixels would start at any place.
@@ -76,7 +76,7 @@ def test_a_generator_with_strides_is_tiled_in_step_with_them(tmp_path):
 
 def test_an_export_of_an_older_version_does_not_name_the_alignment(run_dir, upscaler, tmp_path):
     target = pathlib.Path(export.export(run_dir, output=str(tmp_path)))
-    record = target / export.PROVENANCE
+    record = target / model_record.PATH
     older = json.loads(record.read_text())
     del older["alignment"], older["config"]["generator"]["norm"]
     record.write_text(json.dumps(older))

@@ -12,7 +12,7 @@ from absl import logging
 from srgan_tf import config as config_lib
 from srgan_tf import errors, registry, run_folder
 from srgan_tf.models import pretrained
-from srgan_tf.serving import backends, export, folding, memory
+from srgan_tf.serving import backends, export, folding, memory, model_record, servable
 from srgan_tf.serving import engine as engine_lib
 
 # What exports from before it was recorded are taken to need, per filter and pixel of the output:
@@ -87,18 +87,18 @@ def from_generator(
     prepare: _Prepare = backends.tensorflow,
 ) -> engine_lib.Engine:
     """Returns the engine of a generator that `config` describes, batch normalization folded."""
-    module = export.ServingModule(folding.fold(generator, config, scale))
+    module = servable.ServingModule(folding.fold(generator, config, scale))
     return _engine(prepare(module.signatures()), module.facts(scale), keep=module)
 
 
 def _from_saved_model(
     directory: str, prepare: _Prepare
 ) -> tuple[engine_lib.Engine, dict[str, Any]]:
-    provenance = export.read_provenance(directory)
+    provenance = model_record.read(directory)
     try:
         with export.quiet():
             loaded = tf.saved_model.load(directory)
-        loaded.signatures[export.SIGNATURE]  # No export lacks it.
+        loaded.signatures[servable.SIGNATURE]  # No export lacks it.
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0]
         raise errors.InputError(f"{directory} cannot be loaded: {reason}") from error
@@ -127,7 +127,7 @@ def _engine(functions: backends.Functions, facts: dict[str, Any], keep: Any) -> 
 
     def whole(lr: np.ndarray, keep: Any = keep) -> np.ndarray:
         del keep  # Neither functions nor signatures keep the weights alive.
-        return functions[export.SIGNATURE](lr)
+        return functions[servable.SIGNATURE](lr)
 
     return engine_lib.Engine(
         whole=whole,
