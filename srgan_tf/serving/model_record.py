@@ -6,13 +6,34 @@ from typing import Any
 
 import tensorflow as tf
 
-from srgan_tf import errors
+from srgan_tf import errors, run_folder
 
 PATH = os.path.join("assets.extra", "srgan_tf.json")
 
 
+def write(directory: str, facts: dict[str, Any]) -> None:
+    """Writes the record of the SavedModel in `directory`."""
+    path = os.path.join(directory, PATH)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    run_folder.write_text(path, json.dumps(facts, indent=2) + "\n")
+
+
+def newest(path: str) -> str | None:
+    """Returns `path` or its highest numbered subfolder, whichever is a SavedModel; or None."""
+    if tf.saved_model.contains_saved_model(path):
+        return path
+    if not tf.io.gfile.isdir(path):
+        return None
+    versions = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
+    for version in sorted((name for name in versions if name.isdigit()), key=int, reverse=True):
+        directory = os.path.join(path, version)
+        if tf.saved_model.contains_saved_model(directory):
+            return directory
+    return None
+
+
 def read(directory: str) -> dict[str, Any]:
-    """Returns what `export.write` recorded beside the model in `directory`.
+    """Returns what `write` recorded beside the model in `directory`.
 
     Raises:
         errors.InputError: the SavedModel was not exported by this package, or its record is broken.
