@@ -48,7 +48,7 @@ _EXTRAS = {
         f"tensorflow-serving-api{_NEW_RANGE}; {_NEW}",
     ],
     # ruff's layout changes between minor versions.
-    "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.17,<0.18", "packaging>=24"],
+    "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.17,<0.18", "packaging>=24", "pyyaml>=6"],
 }
 
 
@@ -76,6 +76,7 @@ setuptools.setup(
         *setuptools.find_packages(include=["srgan_tf", "srgan_tf.*", "data_prep", "data_prep.*"]),
         "srgan_tf_scripts",
     ],
+    package_data={"srgan_tf.serving": ["photos/*", "templates/*"]},
     # The folder scripts/ must not claim the name `scripts` in the user's site-packages.
     package_dir={"srgan_tf_scripts": "scripts"},
     entry_points={

@@ -61,6 +61,7 @@ def export(
     a, b = _load(name_a, weights), _load(name_b, weights)
     _require_same(name_a, a, name_b, b)
     described = b if b.train_config or not a.train_config else a
+    trained = described.train_config is not None
     step = described.origin.get("step", 0)
     mixed = [
         (1.0 - alpha) * one + alpha * other
@@ -80,11 +81,7 @@ def export(
             "recipe": described.train_config.recipe if described.train_config else None,
             "interpolation": {"alpha": alpha, "a": a.origin, "b": b.origin},
             "config": _config(described),
-            **(
-                provenance.of_run(described.origin["source"], step)
-                if described.train_config
-                else {}
-            ),
+            **(provenance.of_run(described.origin["source"], step) if trained else {}),
         },
     )
 
