@@ -21,7 +21,6 @@ from srgan_tf import errors, run_folder
 from srgan_tf.models import generators, pretrained
 from srgan_tf.serving import folding, model_record, provenance, servable, verification, warmup
 
-FOLDER = "saved_model"
 # In grey levels. The saved graph may fold constants in another order: one is a rounding on the
 # edge. In bfloat16 photos differ by up to 12 with published weights, and noise by more.
 _TOLERANCES = {"float32": 1, "bfloat16": 48}
@@ -57,7 +56,8 @@ def export(
     return publish(
         generator,
         os.path.join(
-            output or os.path.join(run_dir, FOLDER), str(step if version is None else version)
+            output or os.path.join(run_dir, model_record.FOLDER),
+            str(step if version is None else version),
         ),
         source=f"{run_dir}, step {step}",
         generator_config=config.generator,

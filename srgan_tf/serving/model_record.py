@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from srgan_tf import errors, run_folder
 
+# Of a run folder, with the exported versions in it.
+FOLDER = "saved_model"
 PATH = os.path.join("assets.extra", "srgan_tf.json")
 
 
@@ -16,6 +18,21 @@ def write(directory: str, facts: dict[str, Any]) -> None:
     path = os.path.join(directory, PATH)
     tf.io.gfile.makedirs(os.path.dirname(path))
     run_folder.write_text(path, json.dumps(facts, indent=2) + "\n")
+
+
+def find(path: str) -> str:
+    """Returns the SavedModel that `path` means: itself, a folder of versions, or a run folder's.
+
+    Raises:
+        errors.InputError: there is none.
+    """
+    found = newest(path) or newest(os.path.join(path, FOLDER))
+    if not found:
+        raise errors.InputError(
+            f"{path} has no SavedModel: name one, a folder of versions, or a run folder with "
+            f"exports in {FOLDER}/."
+        )
+    return found
 
 
 def newest(path: str) -> str | None:
