@@ -23,9 +23,11 @@ FILES: Sequence[str] = (
     "kubernetes.yaml",
 )
 
-# Requests that each protocol computes at a time; they share the cores.
-_THREADS = 2
-_QUEUE = 16
+# Requests that are computed at a time, by protocol; they share the cores. Of the threads for gRPC
+# one or two wait for requests rather than compute any.
+_GRPC_THREADS = 4
+_REST_THREADS = 2
+_REQUESTS = _GRPC_THREADS + _REST_THREADS
 _TIMEOUT_MS = 120_000
 # The server with its libraries and a model's weights, in MB; not measured with the real server.
 _RESIDENT_MB = 700
@@ -74,16 +76,15 @@ def write(folder: str, *, model: str, record: dict[str, Any], name: str) -> list
     return written
 
 
-def memory_mb(record: dict[str, Any]) -> tuple[int, str]:
-    """Returns the memory that a server of the model needs at most, and the reckoning in words."""
+def memory_mb(record: dict[str, Any]) -> tuple[int, int, str]:
+    """Returns what a server of the model needs: with a request, at most, and the reckoning."""
     tiles, answer = _tiles_mb(record), _answer_mb(record)
-    requests = 2 * _THREADS
-    total = _RESIDENT_MB + requests * (tiles + _COPIES * answer)
-    return total, (
-        f"MB: {_RESIDENT_MB} for the server and {requests} requests of {tiles} for tiles and "
-        f"{_COPIES} x {answer} for the largest answer in uint8. Export with a smaller --max_pixels "
-        "to need less."
+    request = tiles + _COPIES * answer
+    reason = (
+        f"{_RESIDENT_MB} MB + {_REQUESTS} requests x ({tiles} for tiles + {_COPIES} x {answer} for "
+        "the largest answer)"
     )
+    return _RESIDENT_MB + request, _RESIDENT_MB + _REQUESTS * request, reason
 
 
 def _answer_mb(record: dict[str, Any]) -> int:
@@ -106,17 +107,18 @@ def _tiles_mb(record: dict[str, Any]) -> int:
 
 
 def _values(base_path: str, record: dict[str, Any], name: str) -> dict[str, str]:
-    needed, reason = memory_mb(record)
+    usual, most, reason = memory_mb(record)
     values = {
         "name": name,
         # A SavedModel is read by the TensorFlow that wrote it, or a later one.
         "tag": record.get("tensorflow_version", "latest").split("-")[0],
         # A JSON string is a YAML string; docker compose replaces what follows a single dollar.
         "base_path": json.dumps(os.path.abspath(base_path)).replace("$", "$$"),
-        "threads": str(_THREADS),
-        "queue": str(_QUEUE),
+        "grpc_threads": str(_GRPC_THREADS),
+        "rest_threads": str(_REST_THREADS),
         "timeout_ms": str(_TIMEOUT_MS),
-        "memory_mb": str(needed),
+        "usual_mb": str(usual),
+        "most_mb": str(most),
         "memory_reason": reason,
     }
     return {**values, "models_config": textwrap.indent(_filled("models.config", values), "    ")}
