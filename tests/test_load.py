@@ -142,9 +142,9 @@ def _judge(clients: list[_Client], memory: list[float]) -> None:
     median, late = (1e3 * np.quantile(seconds, share) for share in (0.5, 0.99))
     sys.stdout.write(
         f"\n{_CLIENTS} clients, {_WORKERS} workers, {_QUEUE} waiting, {SECONDS:g} s: "
-        f"{dict(counts)}; {len(seconds) / SECONDS:.0f} answers/s, median {median:.0f} ms, 99% "
-        f"below {late:.0f} ms; server {settled:.0f} MB after a quarter, {max(memory):.0f} MB at most, "
-        f"{memory[-1]:.0f} MB at the end\n"
+        f"{dict(counts)}; {len(seconds) / SECONDS:.0f} answers/s, median {median:.0f} ms, "
+        f"99% below {late:.0f} ms; server {settled:.0f} MB after a quarter, "
+        f"{max(memory):.0f} MB at most, {memory[-1]:.0f} MB at the end\n"
     )
     faults = [fault for client in clients for fault in client.faults]
     assert not faults, faults[:3]
