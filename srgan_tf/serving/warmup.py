@@ -26,7 +26,7 @@ _MAP_KEY, _MAP_VALUE = 1, 2
 def write(directory: str, signatures: list[str]) -> None:
     """Writes the file of the SavedModel in `directory`: a request for each of its signatures.
 
-    That is, for those that take pictures; `trunk` and `tail` are not for clients of a server.
+    That is, for those that take pictures and are for clients of a server: `trunk` and `tail` are not.
     """
     path = os.path.join(directory, PATH)
     tf.io.gfile.makedirs(os.path.dirname(path))
