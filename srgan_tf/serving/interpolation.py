@@ -39,6 +39,7 @@ def export(
     overwrite: bool = False,
     precision: str = "float32",
     version: int | None = None,
+    max_pixels: int | None = None,
 ) -> str:
     """Exports (1 - alpha) A + alpha B and returns the folder `<output>/<version>` that holds it.
 
@@ -52,6 +53,7 @@ def export(
         overwrite: replace an existing export of the same version.
         precision: what the exported network computes in: float32 or bfloat16.
         version: default: the step.
+        max_pixels: see `export.export`.
 
     Raises:
         errors.InputError: `between` is not that, a source cannot be had, they are different
@@ -76,6 +78,7 @@ def export(
         scale=a.scale,
         overwrite=overwrite,
         precision=precision,
+        max_pixels=max_pixels,
         facts={
             "step": step,
             "recipe": described.train_config.recipe if described.train_config else None,
