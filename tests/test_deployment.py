@@ -317,6 +317,13 @@ def test_record_and_its_description(run_dir, exported):
     assert len(describe.lines("old", old)) == 4
 
 
+def test_a_limit_below_the_photos_is_refused(run_dir, tmp_path):
+    sizes = [photo.lr.shape[1] * photo.lr.shape[2] for photo in verification.photos()]
+    assert max(sizes) == verification.MOST_PIXELS
+    with pytest.raises(errors.InputError, match="max_pixels=2744"):
+        export.export(run_dir, output=str(tmp_path), max_pixels=2744)
+
+
 def test_find(run_dir, exported, tmp_path):
     for path in (exported, os.path.dirname(exported), run_dir):
         assert model_record.find(path) == exported

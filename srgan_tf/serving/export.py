@@ -142,11 +142,17 @@ def publish(
     generator comes from, `generator_config` how it is built; `max_pixels` see `export`.
 
     Raises:
-        errors.InputError: `target` exists and `overwrite` is not given, or a weight is not finite.
+        errors.InputError: `target` exists and `overwrite` is not given, `max_pixels` is too small,
+            or a weight is not finite.
         errors.RunError: the saved model does not do what `generator` does.
     """
     if tf.io.gfile.exists(target) and not overwrite:
         raise errors.InputError(f"{target} exists; give --overwrite to replace it.")
+    if max_pixels is not None and max_pixels < verification.MOST_PIXELS:
+        raise errors.InputError(
+            f"--max_pixels={max_pixels} is too little: exports are compared with the checkpoint on "
+            f"photos of up to {verification.MOST_PIXELS} pixels."
+        )
     _check_finite(generator, source)
     folded = folding.fold(generator, generator_config, scale, precision)
     module = served.ServedModule(folded, scale, max_pixels=max_pixels)
@@ -179,7 +185,7 @@ def write(
         with quiet():
             _save(module, temporary)
             checked = verification.verify(generator, temporary, _TOLERANCES[facts["precision"]])
-            warmup.write(temporary, sorted(module.signatures()))
+            warmup.write(temporary, sorted(checked["signatures"]))
             model_record.write(temporary, {**facts, **checked})
         _remove(replaced)
         if tf.io.gfile.exists(target):

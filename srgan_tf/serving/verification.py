@@ -15,6 +15,7 @@ import tensorflow as tf
 from srgan_tf import errors, images
 
 PHOTOS = ("dogs.png", "fig.png")
+MOST_PIXELS = 61 * 45
 
 
 @dataclasses.dataclass(frozen=True)
