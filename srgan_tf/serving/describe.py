@@ -110,4 +110,4 @@ def _shape(shape: list[int | None] | None) -> str:
 
 def _verified(name: str, found: dict[str, Any]) -> str:
     psnr = "identical" if found["psnr"] is None else f"PSNR {found['psnr']} dB"
-    return f"{name}: at most {found['max_difference']:g} grey levels from the checkpoint, {psnr}"
+    return f"{name}: at most {found['max_difference']:g} of 255 from the checkpoint, {psnr}"
