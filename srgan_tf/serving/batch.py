@@ -1,11 +1,16 @@
-"""Upscales planned pictures: one is read ahead, one computed, one written, at the same time."""
+"""Upscales planned pictures: one is read ahead, one computed, one written, at the same time.
 
+A model on a server is sent several pictures at a time, in order (`Upscaler.parallel`).
+"""
+
+import collections
 import contextlib
 import dataclasses
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent import futures
+from typing import Any
 
 import tensorflow as tf
 import tqdm
@@ -31,8 +36,8 @@ def run(
 ) -> pictures.Summary:
     """Does the jobs with a progress bar; a picture that fails does not stop the others.
 
-    Interrupted, it leaves whole files only. They say which model made them, and `quality` is that
-    of JPEG and WebP.
+    Interrupted, it leaves whole files only, and `upscaler` closed. They say which model made them,
+    and `quality` is that of JPEG and WebP.
     """
     summary, todo = pictures.Summary(), []
     for job in jobs:
@@ -43,18 +48,20 @@ def run(
     ready = len(jobs) - len(todo)
     bar = terminal.progress(total=len(jobs), initial=ready, desc="upscale", unit="image")
     with bar, _Worker(upscaler, settings) as worker:
-        writing = None
+        begun: collections.deque[futures.Future] = collections.deque()
+
+        def finish(left: int) -> None:
+            while len(begun) > left:
+                begun.popleft().result().finish(summary, bar)
+
         for (job, wanted), photo in zip(todo, worker.read(todo), strict=True):
             large = isinstance(photo, photos.Photo) and photo.rgb.size > 3 * _AHEAD_PIXELS
-            if large and writing:
-                writing = writing.finish(summary, bar)
-            current = worker.start(job, wanted, photo)
+            if large:
+                finish(0)
+            begun.append(worker.begin(job, wanted, photo))
             del photo  # The next one may be large.
-            if writing:
-                writing.finish(summary, bar)
-            writing = current.finish(summary, bar) if large else current
-        if writing:
-            writing.finish(summary, bar)
+            finish(0 if large else upscaler.parallel)
+        finish(0)
     return summary
 
 
@@ -87,11 +94,18 @@ class _Worker(contextlib.ExitStack):
         self._upscaler = upscaler
         self._settings = settings
         self._reader = self.enter_context(futures.ThreadPoolExecutor(1))
-        # Two files of a picture that is computed, two of the one before it.
-        self._writers = self.enter_context(futures.ThreadPoolExecutor(4))
-        # Of the picture that is not complete: whatever ends the run, no thread waits for more.
+        # Two files of each picture that is computed, and of one before them.
+        self._writers = self.enter_context(futures.ThreadPoolExecutor(2 * upscaler.parallel + 2))
+        self._computing = self.enter_context(futures.ThreadPoolExecutor(upscaler.parallel))
+        # Of the pictures that are not complete: whatever ends the run, no thread waits for more.
         self._incomplete: set[threading.Event] = set()
-        self.callback(lambda: [aborted.set() for aborted in self._incomplete])
+        self.push(self._abort)
+
+    def _abort(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind:
+            for aborted in list(self._incomplete):
+                aborted.set()
+            self._upscaler.close()  # Ends what a server has not answered yet.
 
     def read(
         self, todo: Sequence[tuple[pictures.Job, Sequence[str]]]
@@ -112,6 +126,16 @@ class _Worker(contextlib.ExitStack):
             if index + 1 < len(todo):
                 ahead = self._reader.submit(_load, *todo[index + 1], scale, _AHEAD_PIXELS)
             yield photo
+
+    def begin(
+        self, job: pictures.Job, wanted: Sequence[str], photo: photos.Photo | BaseException
+    ) -> futures.Future:
+        """Returns the future of `start`: already done, if one picture is computed at a time."""
+        if self._upscaler.parallel > 1:
+            return self._computing.submit(self.start, job, wanted, photo)
+        done: futures.Future = futures.Future()
+        done.set_result(self.start(job, wanted, photo))
+        return done
 
     def start(
         self, job: pictures.Job, wanted: Sequence[str], photo: photos.Photo | BaseException

@@ -5,6 +5,7 @@ it would say again. The protocols themselves are in protocols.py.
 """
 
 import dataclasses
+import math
 import random
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from srgan_tf import errors
+from srgan_tf.config_fields import config_field, require
 from srgan_tf.serving import protocols
 
 _FIRST_PAUSE = 0.25  # Seconds; doubled after each try.
@@ -23,20 +25,25 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a server is asked."""
+    """How a server is asked; each field is a flag of srgan-upscale."""
 
-    model_name: str = ""  # By which the server knows the model; needed.
-    model_version: int | None = None  # None: the server's choice, which is the highest.
-    in_flight: int = 4  # Requests that the server has at a time, at most.
-    deadline_s: float = 60.0  # Seconds that one try of a request may take.
-    tries: int = 6  # Of a request while the server is unavailable; 6 take 4 to 8 s.
+    model_name: str = config_field("", "The model's name there.")
+    model_version: int | None = config_field(
+        None, "The model's version there (default: the server's choice, the highest)."
+    )
+    in_flight: int = config_field(4, "Requests at a time: of tiles, or of small pictures.")
+    deadline_s: float = config_field(60.0, "Seconds that a request may take.")
+    tries: int = config_field(
+        6,
+        "Tries of a request while the server is UNAVAILABLE, with pauses that grow from 1/4 s to "
+        "8 s; six take 4 to 8 s.",
+    )
 
     def __post_init__(self) -> None:
-        if not self.model_name:
-            raise errors.InputError("--model_name is needed: the name that the server has for it.")
+        require(self.model_name != "", "--model_name is needed", model_name=self.model_name)
         for name in ("in_flight", "deadline_s", "tries"):
-            if getattr(self, name) <= 0:
-                raise errors.InputError(f"--{name} must be above 0: {getattr(self, name)}.")
+            value = getattr(self, name)
+            require(0 < value < math.inf, f"--{name} must be above 0", **{name: value})
 
 
 class Unavailable(errors.RunError):
@@ -44,7 +51,11 @@ class Unavailable(errors.RunError):
 
 
 class RequestError(errors.InputError):
-    """The server does not answer this request, but may answer others."""
+    """The server does not answer this request, but may answer others; `kind` as a `Fault`'s."""
+
+    def __init__(self, kind: str, text: str):
+        super().__init__(text)
+        self.kind = kind
 
 
 def is_address(path: str) -> bool:
@@ -72,7 +83,21 @@ class Client:
             errors.InputError: there is no such model, or it was not exported by this package.
             Unavailable: there is no server.
         """
-        return self._retried(self._protocol.describe, "what the model is")
+        name = f"--model_name={self.options.model_name}"
+        if self.options.model_version is not None:
+            name += f" --model_version={self.options.model_version}"
+        try:
+            return self._retried(self._protocol.describe, f"to describe {name}")
+        except RequestError as error:
+            if error.kind == protocols.NOT_FOUND:
+                raise errors.InputError(f"{self.address} has no {name} ({error}).") from error
+            if f'"{protocols.DESCRIBE}" not found' in str(error):
+                raise errors.InputError(
+                    f"{self.address}, {name}: the model has no signature "
+                    f"`{protocols.DESCRIBE}`, by which a client knows how to cut tiles; export it "
+                    "again with srgan-export."
+                ) from error
+            raise
 
     def upscale(self, rgb: np.ndarray) -> np.ndarray:
         """Returns uint8 `[H * scale, W * scale, 3]` of uint8 `[H, W, 3]`.
@@ -81,7 +106,7 @@ class Client:
             RequestError: the server refuses it, or it takes too long.
             Unavailable: the server is gone.
         """
-        what = f"a picture or tile of {rgb.shape[1]}x{rgb.shape[0]}"
+        what = f"to upscale {rgb.shape[1]}x{rgb.shape[0]} pixels"
         return self._retried(lambda seconds: self._protocol.upscale(rgb, seconds), what)
 
     def close(self) -> None:
@@ -91,15 +116,14 @@ class Client:
 
     def _retried(self, ask: Callable[[float], T], what: str) -> T:
         """Returns what `ask` does, which gets the deadline in seconds."""
+        last = None
         for count in range(1, self.options.tries + 1):
-            if self._closed.is_set():
-                raise RequestError("the connection has been closed")
             try:
+                if self._closed.is_set():
+                    raise protocols.Fault("CANCELLED", "the connection has been closed")
                 return ask(self.options.deadline_s)
             except protocols.Fault as fault:
-                if self._closed.is_set():
-                    raise RequestError("the connection has been closed") from fault
-                if fault.kind != protocols.UNAVAILABLE:
+                if fault.kind != protocols.UNAVAILABLE or self._closed.is_set():
                     raise self._refused(fault, what) from fault
                 last = fault
             if count < self.options.tries:
@@ -111,11 +135,13 @@ class Client:
 
     def _refused(self, fault: protocols.Fault, what: str) -> RequestError:
         if fault.kind == protocols.DEADLINE:
-            return RequestError(
-                f"{self.address} did not answer {what} within {self.options.deadline_s:g} s; raise "
-                "--deadline_s, or choose a smaller --tile_size or --in_flight"
+            text = (
+                f"{self.address} did not answer within {self.options.deadline_s:g} s when asked "
+                f"{what}; raise --deadline_s, or choose a smaller --tile_size or --in_flight"
             )
-        return RequestError(f"{self.address} refuses {what}: {fault.kind}: {fault}")
+        else:
+            text = f"{self.address} refused {what}: {fault.kind}: {fault}"
+        return RequestError(fault.kind, text)
 
 
 def _pause(count: int) -> float:
