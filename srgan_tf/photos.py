@@ -121,9 +121,10 @@ def from_picture(image: Image.Image) -> Photo:
         PhotoError: it is corrupt, truncated or unsupported.
     """
     with _decoding_errors():
-        image = image.copy()  # It is the caller's.
+        image.load()
         about = metadata.read(image, grey=image.mode in _GREY or image.mode.startswith("I"))
-        _upright(image)
+        with contextlib.suppress(Exception):
+            image = ImageOps.exif_transpose(image)  # Not in place: it is the caller's.
         return dataclasses.replace(_to_photo(image), about=about)
 
 

@@ -1,4 +1,4 @@
-"""serving/client.py, protocols.py, remote.py: a model on a server gives the pictures of a local one.
+"""serving/client.py, protocols.py, remote.py: a server gives the pictures of a local model.
 
 The server is serving_server.py, which speaks TensorFlow Serving's protocols.
 """
@@ -120,7 +120,7 @@ def test_a_picture_is_that_of_the_local_model(server, local, protocol):
     lr = fixtures.photo_like(43, 37)
     with load(server, protocol) as whole, load(server, protocol, tile_size=5) as tiled:
         assert whole.scale == local.scale == 2
-        assert whole.origin["kind"] == "server"
+        assert (whole.origin["kind"], whole.fingerprint) == ("server", local.fingerprint)
         assert_same(whole.upscale(lr), local.upscale(lr))
         slow = Slow(server.servable, 0)
         assert_same(tiled.upscale(lr), local.upscale(lr))

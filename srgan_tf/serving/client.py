@@ -9,7 +9,7 @@ import math
 import random
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class Client:
         self._protocol = protocols.of(address, options.model_name, options.model_version)
         self._closed = threading.Event()
 
-    def describe(self) -> dict[str, int]:
+    def describe(self) -> dict[str, Any]:
         """Returns what the model says of itself (description.py).
 
         Raises:

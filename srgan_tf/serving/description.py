@@ -1,7 +1,8 @@
 """The signature `describe`: what a client needs to know of a model that lies on a server.
 
 A server gives away signatures only, not the record beside the model (model_record.py). With scale,
-receptive radius and alignment a client can tile; `max_pixels` is the largest picture to send.
+receptive radius and alignment a client can tile; `max_pixels` is the largest picture to send, and
+outputs are marked with the fingerprint.
 """
 
 from collections.abc import Mapping
@@ -11,15 +12,14 @@ import tensorflow as tf
 
 from srgan_tf.serving import protocols
 
-FACTS = ("scale", "receptive_radius", "alignment", "max_pixels")
 
-
-def signature(facts: Mapping[str, Any]) -> Any:
-    """Returns the function {query: int32 `[B]`} to each of `FACTS` as int32 `[B]`.
+def signature(facts: Mapping[str, Any], fingerprint: str) -> Any:
+    """Returns the function {query: int32 `[B]`} to the facts as int32 `[B]`, and the fingerprint.
 
     The query says nothing: the server's batching needs an axis, and its REST part an input.
     """
-    values = {name: int(facts[name]) for name in FACTS}
+    values = {name: tf.constant(int(facts[name])) for name in protocols.FACTS}
+    values[protocols.FINGERPRINT] = tf.constant(fingerprint)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name=protocols.QUERY)])
     def describe(query: tf.Tensor) -> dict[str, tf.Tensor]:

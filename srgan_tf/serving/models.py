@@ -1,10 +1,8 @@
 """Loads a model for upscaling from where it lies: a run folder, a SavedModel, or a wheel."""
 
 import functools
-import hashlib
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from absl import logging
 from srgan_tf import config as config_lib
 from srgan_tf import errors, registry, run_folder
 from srgan_tf.models import pretrained
-from srgan_tf.serving import backends, export, folding, memory, model_record, servable
+from srgan_tf.serving import backends, export, fingerprint, folding, memory, model_record, servable
 from srgan_tf.serving import engine as engine_lib
 
 # What exports from before it was recorded are taken to need, per filter and pixel of the output:
@@ -103,19 +101,7 @@ def _from_generator(
 ) -> tuple[engine_lib.Engine, str]:
     module = servable.ServingModule(folding.fold(generator, config, scale))
     engine = _engine(prepare(module.signatures()), module.facts(scale), keep=module)
-    return engine, fingerprint([weight.numpy() for weight in module.weights])
-
-
-def fingerprint(what: Sequence[np.ndarray] | dict[str, Any]) -> str:
-    """Returns 12 digits that differ for other weights (an export has its run's), or other facts."""
-    digest = hashlib.sha256()
-    if isinstance(what, dict):
-        digest.update(json.dumps(what, sort_keys=True, default=str).encode())
-    else:
-        for weight in what:
-            digest.update(f"{weight.dtype}{weight.shape}".encode())
-            digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()[:12]
+    return engine, fingerprint.of_weights(module.weights)
 
 
 def _from_saved_model(
@@ -140,7 +126,7 @@ def _from_saved_model(
         **{name: provenance[name] for name in ("interpolation",) if name in provenance},
     }
     if hasattr(loaded, "weights"):
-        origin["fingerprint"] = fingerprint([weight.numpy() for weight in loaded.weights])
+        origin["fingerprint"] = fingerprint.of_weights(loaded.weights)
     # Exports from before it was recorded are in float32.
     functions = prepare(loaded.signatures, own=provenance.get("precision", "float32"))
     return _engine(functions, provenance, keep=loaded), origin

@@ -30,6 +30,8 @@ DESCRIBE = "describe"
 # The input of that signature, which says nothing: the server's batching needs an axis, and its REST
 # part an input.
 QUERY = "query"
+FACTS = ("scale", "receptive_radius", "alignment", "max_pixels")
+FINGERPRINT = "fingerprint"
 
 _KINDS = {
     400: "INVALID_ARGUMENT",
@@ -52,7 +54,7 @@ class Fault(Exception):
 class Connection(Protocol):
     """What a protocol offers, for any number of threads; both raise `Fault`."""
 
-    def describe(self, seconds: float) -> dict[str, int]:
+    def describe(self, seconds: float) -> dict[str, Any]:
         """Returns the outputs of the signature `describe`."""
 
     def upscale(self, rgb: np.ndarray, seconds: float) -> np.ndarray:
@@ -96,9 +98,10 @@ class Grpc:
             self._channel = grpc.insecure_channel(host, options=options)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def describe(self, seconds: float) -> dict[str, int]:
+    def describe(self, seconds: float) -> dict[str, Any]:
         outputs = self._predict(DESCRIBE, {QUERY: np.zeros([1], np.int32)}, seconds)
-        return {name: int(value[0]) for name, value in outputs.items()}
+        mark = outputs[FINGERPRINT][0].decode()
+        return {name: int(outputs[name][0]) for name in FACTS} | {FINGERPRINT: mark}
 
     def upscale(self, rgb: np.ndarray, seconds: float) -> np.ndarray:
         return self._predict("serving_default", {"lr": rgb[None]}, seconds)["sr"][0]
@@ -140,9 +143,10 @@ class Rest:
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
 
-    def describe(self, seconds: float) -> dict[str, int]:
+    def describe(self, seconds: float) -> dict[str, Any]:
         outputs = self._predict(DESCRIBE, {QUERY: [0]}, seconds)
-        return {name: int(value[0]) for name, value in outputs.items()}
+        mark = outputs[FINGERPRINT][0]
+        return {name: int(outputs[name][0]) for name in FACTS} | {FINGERPRINT: mark}
 
     def upscale(self, rgb: np.ndarray, seconds: float) -> np.ndarray:
         png = io.BytesIO()

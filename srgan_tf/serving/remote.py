@@ -17,7 +17,7 @@ TILE_PIXELS = 512 * 512
 class Engine:
     """A network on a server, with what engine.Engine has for one in this process."""
 
-    def __init__(self, client: client_lib.Client, facts: dict[str, int]):
+    def __init__(self, client: client_lib.Client, facts: dict[str, Any]):
         """Serves through `client` what `facts` (description.py) describe."""
         self.scale = facts["scale"]
         self.receptive_radius = facts["receptive_radius"]
@@ -94,5 +94,6 @@ def connect(address: str, options: client_lib.Options) -> tuple[Engine, dict[str
         "path": address,
         "model_name": options.model_name,
         "model_version": options.model_version,
+        "fingerprint": facts["fingerprint"],
     }
     return Engine(client, facts), origin

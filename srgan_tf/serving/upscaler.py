@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from srgan_tf import errors
-from srgan_tf.serving import client, in_memory, remote, tiling
+from srgan_tf.serving import client, fingerprint, in_memory, remote, tiling
 from srgan_tf.serving import engine as engine_lib
 
 
@@ -106,7 +106,7 @@ class Upscaler:
     @property
     def fingerprint(self) -> str:
         """What tells this model from others: of its weights, or else of where it comes from."""
-        return self.origin.get("fingerprint") or models.fingerprint(self.origin)
+        return self.origin.get("fingerprint") or fingerprint.of_facts(self.origin)
 
     def strips(self, rgb: np.ndarray) -> Iterator[np.ndarray]:
         """Yields the enlarged picture of uint8 `[H, W, 3]` from top to bottom: `[rows, W', 3]`.
