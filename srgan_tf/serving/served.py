@@ -11,7 +11,16 @@ from typing import Any
 import tensorflow as tf
 
 from srgan_tf import images
-from srgan_tf.serving import graph_decoding, graph_tiling, memory, network, servable
+from srgan_tf.serving import (
+    description,
+    fingerprint,
+    graph_decoding,
+    graph_tiling,
+    memory,
+    network,
+    protocols,
+    servable,
+)
 
 UPSCALE_FLOAT = "upscale_float"
 UPSCALE_BYTES = "upscale_bytes"
@@ -93,7 +102,12 @@ class ServedModule(servable.ServingModule):
             servable.SIGNATURE: self.serve,
             UPSCALE_FLOAT: self.upscale_float,
             UPSCALE_BYTES: self.upscale_bytes,
+            protocols.DESCRIBE: self._description(),
         }
+
+    def _description(self) -> Function:
+        facts = self.facts(self._tiles.scale)
+        return description.signature(facts, fingerprint.of_weights(self.weights))
 
     def facts(self, scale: int) -> dict[str, Any]:
         """Adds the limit and the size of tiles to what a client needs to know."""
