@@ -4,7 +4,8 @@ Usage: srgan-upscale --model=RUN_DIR --input=photos/ --output=upscaled/
 
 Inputs are files, folders (with their subfolders) or patterns, as flags or as plain arguments. Each
 picture becomes STEM_x4.png in the output folder; pictures that are there already are left alone,
-so an interrupted folder continues. Files that cannot be read are named at the end (exit code 1).
+so an interrupted folder continues. Files that cannot be read, and pictures that are there but made
+by another model, are named at the end (exit code 1). Inputs are never overwritten.
 """
 
 import os
@@ -15,7 +16,7 @@ from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors, files
+from srgan_tf import cli, errors, files, photos
 from srgan_tf.serving import memory
 
 _MODEL = flags.DEFINE_string(
@@ -34,8 +35,15 @@ _COMPARE = flags.DEFINE_boolean(
 _FORMAT = flags.DEFINE_enum(
     "format",
     "png",
-    ["png", "jpeg", "webp", "same"],
+    ["png", "jpeg", "webp", "tiff", "same"],
     "File format; same: each input's own. JPEG has no transparency: white instead.",
+)
+_QUALITY = flags.DEFINE_integer(
+    "quality",
+    None,
+    f"Of JPEG and WebP (default: {photos.DEFAULT_QUALITY}); 100 is the best.",
+    lower_bound=1,
+    upper_bound=100,
 )
 _OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Write pictures again that exist already.")
 _CHECKPOINT = flags.DEFINE_string(
@@ -88,6 +96,8 @@ def main(argv: list[str]) -> int:
     from srgan_tf.serving import batch, pictures
     from srgan_tf.serving.upscaler import Upscaler
 
+    if _QUALITY.value is not None:
+        pictures.require_lossy(inputs, _FORMAT.value)
     model = Upscaler.load(
         files.expand(_MODEL.value),
         _CHECKPOINT.value,
@@ -104,9 +114,10 @@ def main(argv: list[str]) -> int:
         file_format=_FORMAT.value,
         compare=_COMPARE.value,
     )
-    summary = batch.run(jobs, model, overwrite=_OVERWRITE.value)
+    quality = photos.DEFAULT_QUALITY if _QUALITY.value is None else _QUALITY.value
+    summary = batch.run(jobs, model, overwrite=_OVERWRITE.value, quality=quality)
     cli.emit(summary.text(output))
-    return 1 if summary.failed else 0
+    return 0 if summary.complete else 1
 
 
 def run() -> None:

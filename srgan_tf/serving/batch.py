@@ -10,8 +10,8 @@ from concurrent import futures
 import tensorflow as tf
 import tqdm
 
-from srgan_tf import errors, photos, terminal
-from srgan_tf.serving import comparison, pictures, writers
+from srgan_tf import __version__, errors, metadata, photos, terminal
+from srgan_tf.serving import channels, comparison, pictures, writers
 from srgan_tf.serving.upscaler import Upscaler
 
 _MAX_PIXELS = 400_000_000  # Of an output.
@@ -23,22 +23,26 @@ _Errors = (errors.InputError, tf.errors.ResourceExhaustedError, MemoryError, OSE
 
 
 def run(
-    jobs: Sequence[pictures.Job], upscaler: Upscaler, *, overwrite: bool = False
+    jobs: Sequence[pictures.Job],
+    upscaler: Upscaler,
+    *,
+    overwrite: bool = False,
+    quality: int = photos.DEFAULT_QUALITY,
 ) -> pictures.Summary:
     """Does the jobs with a progress bar; a picture that fails does not stop the others.
 
-    Interrupted, it leaves whole files only.
+    Interrupted, it leaves whole files only. They say which model made them, and `quality` is that
+    of JPEG and WebP.
     """
     summary, todo = pictures.Summary(), []
     for job in jobs:
-        wanted = [path for path in (job.target, job.comparison) if path]
-        wanted = [path for path in wanted if overwrite or not tf.io.gfile.exists(path)]
+        wanted = pictures.wanted(job, upscaler.fingerprint, summary, overwrite=overwrite)
         if wanted:
             todo.append((job, wanted))
-        else:
-            summary.skipped += 1
-    bar = terminal.progress(total=len(jobs), initial=summary.skipped, desc="upscale", unit="image")
-    with bar, _Worker(upscaler) as worker:
+    settings = writers.Settings(quality, metadata.software(__version__, upscaler.fingerprint))
+    ready = len(jobs) - len(todo)
+    bar = terminal.progress(total=len(jobs), initial=ready, desc="upscale", unit="image")
+    with bar, _Worker(upscaler, settings) as worker:
         writing = None
         for (job, wanted), photo in zip(todo, worker.read(todo), strict=True):
             large = isinstance(photo, photos.Photo) and photo.rgb.size > 3 * _AHEAD_PIXELS
@@ -61,6 +65,7 @@ class _Writing:
     job: pictures.Job
     sinks: list[writers.Sink]
     error: BaseException | None = None
+    was_deep: bool = False
 
     def finish(self, summary: pictures.Summary, bar: tqdm.tqdm) -> None:
         """Waits for the files and notes in `summary` what became of the job."""
@@ -70,15 +75,17 @@ class _Writing:
             except _Errors as error:
                 self.error = self.error or error
         _note(self.job, self.error, summary)
+        summary.deep += self.was_deep and self.error is None
         bar.update()
 
 
 class _Worker(contextlib.ExitStack):
     """Reads, computes and starts to write pictures."""
 
-    def __init__(self, upscaler: Upscaler):
+    def __init__(self, upscaler: Upscaler, settings: writers.Settings):
         super().__init__()
         self._upscaler = upscaler
+        self._settings = settings
         self._reader = self.enter_context(futures.ThreadPoolExecutor(1))
         # Two files of a picture that is computed, two of the one before it.
         self._writers = self.enter_context(futures.ThreadPoolExecutor(4))
@@ -118,9 +125,9 @@ class _Worker(contextlib.ExitStack):
         try:
             for path in wanted:
                 write = writers.upscaled if path == job.target else writers.compared
-                write = write(path, photo, self._upscaler.scale)
+                write = write(path, photo, self._upscaler.scale, self._settings)
                 sinks.append(writers.Sink(self._writers, write, aborted))
-            for strip in self._upscaler.strips(photo.rgb):
+            for strip in channels.strips(self._upscaler.strips, photo, self._upscaler.scale):
                 for sink in sinks:
                     sink.put(strip)
             for sink in sinks:
@@ -133,7 +140,7 @@ class _Worker(contextlib.ExitStack):
             if not isinstance(error, _Errors):
                 raise
             return _Writing(job, [], error)
-        return _Writing(job, sinks)
+        return _Writing(job, sinks, was_deep=photo.was_deep)
 
 
 def _note(job: pictures.Job, error: BaseException | None, summary: pictures.Summary) -> None:

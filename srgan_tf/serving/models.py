@@ -1,8 +1,10 @@
 """Loads a model for upscaling from where it lies: a run folder, a SavedModel, or a wheel."""
 
 import functools
+import hashlib
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,17 +61,22 @@ def load(
 
 
 def _from_pretrained(name: str, prepare: _Prepare) -> tuple[engine_lib.Engine, dict[str, Any]]:
-    engine = from_generator(
-        pretrained.load_generator(name), pretrained.GENERATOR, pretrained.SCALE, prepare
-    )
-    return engine, {"kind": "pretrained", "name": name, "source": pretrained.SOURCE}
+    generator = pretrained.load_generator(name)
+    engine, mark = _from_generator(generator, pretrained.GENERATOR, pretrained.SCALE, prepare)
+    return engine, {
+        "kind": "pretrained",
+        "name": name,
+        "source": pretrained.SOURCE,
+        "fingerprint": mark,
+    }
 
 
 def _from_run_folder(
     path: str, checkpoint: str, weights: str | None, prepare: _Prepare
 ) -> tuple[engine_lib.Engine, dict[str, Any]]:
     generator, config, step = run_folder.load_generator(path, checkpoint, weights)
-    return from_generator(generator, config.generator, config.data.scale, prepare), {
+    engine, mark = _from_generator(generator, config.generator, config.data.scale, prepare)
+    return engine, {
         "kind": "run folder",
         "path": path,
         "checkpoint": checkpoint,
@@ -77,6 +84,7 @@ def _from_run_folder(
         "step": step,
         "recipe": config.recipe,
         "generator": config.generator.name,
+        "fingerprint": mark,
     }
 
 
@@ -87,8 +95,27 @@ def from_generator(
     prepare: _Prepare = backends.tensorflow,
 ) -> engine_lib.Engine:
     """Returns the engine of a generator that `config` describes, batch normalization folded."""
+    return _from_generator(generator, config, scale, prepare)[0]
+
+
+def _from_generator(
+    generator: tf.keras.Model, config: config_lib.GeneratorConfig, scale: int, prepare: _Prepare
+) -> tuple[engine_lib.Engine, str]:
     module = servable.ServingModule(folding.fold(generator, config, scale))
-    return _engine(prepare(module.signatures()), module.facts(scale), keep=module)
+    engine = _engine(prepare(module.signatures()), module.facts(scale), keep=module)
+    return engine, fingerprint([weight.numpy() for weight in module.weights])
+
+
+def fingerprint(what: Sequence[np.ndarray] | dict[str, Any]) -> str:
+    """Returns 12 digits that differ for other weights (an export has its run's), or other facts."""
+    digest = hashlib.sha256()
+    if isinstance(what, dict):
+        digest.update(json.dumps(what, sort_keys=True, default=str).encode())
+    else:
+        for weight in what:
+            digest.update(f"{weight.dtype}{weight.shape}".encode())
+            digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _from_saved_model(
@@ -112,6 +139,8 @@ def _from_saved_model(
         "generator": provenance.get("config", {}).get("generator", {}).get("name"),
         **{name: provenance[name] for name in ("interpolation",) if name in provenance},
     }
+    if hasattr(loaded, "weights"):
+        origin["fingerprint"] = fingerprint([weight.numpy() for weight in loaded.weights])
     # Exports from before it was recorded are in float32.
     functions = prepare(loaded.signatures, own=provenance.get("precision", "float32"))
     return _engine(functions, provenance, keep=loaded), origin

@@ -85,6 +85,11 @@ class Upscaler:
         )
         return cls(engine, memory_mb=memory_mb, tile_size=tile_size, origin=origin)
 
+    @property
+    def fingerprint(self) -> str:
+        """What tells this model from others: of its weights, or else of where it comes from."""
+        return self.origin.get("fingerprint") or models.fingerprint(self.origin)
+
     def strips(self, rgb: np.ndarray) -> Iterator[np.ndarray]:
         """Yields the enlarged picture of uint8 `[H, W, 3]` from top to bottom: `[rows, W', 3]`.
 
