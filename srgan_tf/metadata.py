@@ -235,6 +235,10 @@ def _xmp(image: Image.Image) -> bytes | None:
     packet = image.info.get("xmp") or image.info.get(_XMP_NAME)
     if not packet and image.format == "TIFF":
         packet = image.tag_v2.get(_TIFF_XMP)
+    if not packet:  # Pillow before 11 leaves a JPEG's among the segments.
+        segments = (body for name, body in getattr(image, "applist", ()) if name == "APP1")
+        found = [body for body in segments if body.startswith(_XMP_MARKER)]
+        packet = found[0].removeprefix(_XMP_MARKER) if found else b""
     packet = packet.encode("utf-8") if isinstance(packet, str) else bytes(packet or b"")
     packet = packet.rstrip(b"\0")
     packet.decode("utf-8")

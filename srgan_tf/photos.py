@@ -114,6 +114,20 @@ def load(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pho
     return _mended(_load, source, max_pixels)
 
 
+def from_picture(image: Image.Image) -> Photo:
+    """Returns the photo in a picture of Pillow's, upright, as `load` does for a file.
+
+    Raises:
+        PhotoError: it is corrupt, truncated or unsupported.
+    """
+    with _decoding_errors():
+        image.load()
+        about = metadata.read(image, grey=image.mode in _GREY or image.mode.startswith("I"))
+        with contextlib.suppress(Exception):
+            image = ImageOps.exif_transpose(image)  # Not in place: it is the caller's.
+        return dataclasses.replace(_to_photo(image), about=about)
+
+
 def size(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
     """Returns (height, width) of what `load` would return, from the file's header alone.
 

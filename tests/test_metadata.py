@@ -55,6 +55,9 @@ def _written(photo, path, size=(88, 60), quality=95):
 def _xmp_of(image):
     found = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     found = found or (image.tag_v2.get(700) if image.format == "TIFF" else None)
+    for _, body in [] if found else getattr(image, "applist", ()):  # Pillow before 11.
+        if body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
+            found = body[29:]
     return found.encode() if isinstance(found, str) else bytes(found or b"")
 
 

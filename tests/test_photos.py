@@ -338,3 +338,13 @@ def test_grey_stays_grey_in_every_format_that_has_it(ending, tmp_path):
     path = str(tmp_path / f"grey.{ending}")
     photos.save(path, np.stack([GREY] * 3, -1), grey=True)
     assert Image.open(path).mode == "L" and photos.load(path).is_grey
+
+
+def test_pictures_of_pillow_are_read_like_files_and_stay_as_they_are():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.open(_encoded(Image.fromarray(RGB), "PNG", exif=exif))
+    photo = photos.from_picture(image)
+    np.testing.assert_array_equal(photo.rgb, np.rot90(RGB, -1))
+    assert image.size == (44, 30) and image.getexif()[0x0112] == 6
+    np.testing.assert_array_equal(photos.from_picture(Image.fromarray(RGB)).rgb, RGB)
