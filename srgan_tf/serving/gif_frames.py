@@ -52,9 +52,7 @@ def first(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             default=lambda: (position, _BROKEN, size),
         )
 
-    def sub_block(
-        position: tf.Tensor, state: tf.Tensor, size: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
+    def sub_block(position: tf.Tensor, state: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, ...]:
         count = byte(position)
         ended = tf.where(tf.equal(state, _FRAME), _DONE, _BLOCK)
         return position + 1 + count, tf.where(tf.equal(count, 0), ended, state), size

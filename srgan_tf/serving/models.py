@@ -98,8 +98,9 @@ def _from_saved_model(
     try:
         with export.quiet():
             loaded = tf.saved_model.load(directory)
-        loaded.signatures[servable.SIGNATURE]  # No export lacks it.
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        # A client that cuts tiles itself needs none in the graph, nor a limit. No export lacks it.
+        functions = {**loaded.signatures, servable.SIGNATURE: loaded.upscale}
+    except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0]
         raise errors.InputError(f"{directory} cannot be loaded: {reason}") from error
     origin = {
@@ -113,8 +114,8 @@ def _from_saved_model(
         **{name: provenance[name] for name in ("interpolation",) if name in provenance},
     }
     # Exports from before it was recorded are in float32.
-    functions = prepare(loaded.signatures, own=provenance.get("precision", "float32"))
-    return _engine(functions, provenance, keep=loaded), origin
+    prepared = prepare(functions, own=provenance.get("precision", "float32"))
+    return _engine(prepared, provenance, keep=loaded), origin
 
 
 def _engine(functions: backends.Functions, facts: dict[str, Any], keep: Any) -> engine_lib.Engine:

@@ -29,6 +29,7 @@ _FLOAT_BYTES = 4
 
 _LR = tf.TensorSpec([None, None, None, 3], tf.uint8, name="lr")
 _UNIT_LR = tf.TensorSpec([None, None, None, 3], tf.float32, name="lr")
+Function = graph_tiling.Function
 _FILES = tf.TensorSpec([None], tf.string, name="image_bytes")
 
 
@@ -75,7 +76,15 @@ class ServedModule(servable.ServingModule):
         super().__init__(generator)
         self.max_pixels = max_pixels or default_max_pixels(scale)
         self._tiles = _plan(super().facts(scale), tile_bytes)
-        self._run_unit = _unit_function(self._apply, self._halves(), self._tiles)
+        self._run = _tiled(
+            self._tiles,
+            _LR,
+            tf.uint8,
+            whole=lambda lr: self.upscale(lr)["sr"],
+            trunk=self.trunk and (lambda lr: self.trunk(lr)["features"]),
+            tail=self.tail and (lambda features: self.tail(features)["sr"]),
+        )
+        self._run_unit = _tiled_unit(self._apply, self._halves(), self._tiles)
 
     def signatures(self) -> dict[str, Any]:
         """Returns the functions by the names of their signatures."""
@@ -156,17 +165,6 @@ class ServedModule(servable.ServingModule):
             tf.where(good, pixels, tf.zeros_like(pixels)),
         )
 
-    def _run(self, lr: tf.Tensor) -> tf.Tensor:
-        """Returns SR uint8 of LR uint8, in tiles where it is large."""
-        return _run_halves(
-            lr,
-            self._tiles,
-            whole=lambda tile: self.upscale(tile)["sr"],
-            trunk=self.trunk and (lambda tile: self.trunk(tile)["features"]),
-            tail=self.tail and (lambda part: self.tail(part)["sr"]),
-            dtype=tf.uint8,
-        )
-
     def _enlarge(self, alpha: tf.Tensor) -> tf.Tensor:
         """Returns alpha `[h, w, 1]` uint8 enlarged by bicubic interpolation."""
 
@@ -219,71 +217,71 @@ class ServedModule(servable.ServingModule):
             return tf.identity(lr)
 
 
-def _unit_function(
-    apply: Callable[[tf.Tensor], tf.Tensor],
-    halves: tuple[list[network.Step], list[network.Step]] | None,
-    tiles: _Tiles,
-) -> Callable[[tf.Tensor], tf.Tensor]:
+def _tiled_unit(
+    apply: Function, halves: tuple[list[network.Step], list[network.Step]] | None, tiles: _Tiles
+) -> Function:
     """Returns what maps LR in [0, 1] to SR in [0, 1], in tiles where it is large."""
 
     def to_unit(signed: tf.Tensor) -> tf.Tensor:
         return tf.clip_by_value(images.signed_to_unit(signed), 0.0, 1.0)
 
-    @tf.function(input_signature=[_UNIT_LR], autograph=False)
-    def whole(lr: tf.Tensor) -> tf.Tensor:
-        return to_unit(apply(lr))
-
     trunk = tail = None
     if halves:
         shape = [None, None, None, halves[0][-1].shape[-1]]
-
-        @tf.function(input_signature=[_UNIT_LR])
-        def trunk(lr: tf.Tensor) -> tf.Tensor:
-            return network.run(halves[0], lr)
-
-        @tf.function(input_signature=[tf.TensorSpec(shape, halves[0][-1].layer.compute_dtype)])
-        def tail(features: tf.Tensor) -> tf.Tensor:
-            return to_unit(network.run(halves[1], features))
-
-    return lambda lr: _run_halves(
-        lr, tiles, whole=whole, trunk=trunk, tail=tail, dtype=tf.float32
-    )
+        spec = tf.TensorSpec(shape, halves[0][-1].layer.compute_dtype)
+        trunk = _once(_UNIT_LR)(lambda lr: network.run(halves[0], lr))
+        tail = _once(spec)(lambda features: to_unit(network.run(halves[1], features)))
+    whole = _once(_UNIT_LR)(lambda lr: to_unit(apply(lr)))
+    return _tiled(tiles, _UNIT_LR, tf.float32, whole=whole, trunk=trunk, tail=tail)
 
 
-def _run_halves(
-    lr: tf.Tensor,
+def _tiled(
     tiles: _Tiles,
-    *,
-    whole: graph_tiling.Function,
-    trunk: graph_tiling.Function | None,
-    tail: graph_tiling.Function | None,
+    spec: tf.TensorSpec,
     dtype: tf.DType,
-) -> tf.Tensor:
-    """Runs `whole` on tiles; or `trunk` on tiles and `tail` on parts of what becomes of them."""
+    *,
+    whole: Function,
+    trunk: Function | None,
+    tail: Function | None,
+) -> Function:
+    """Returns what runs `whole` on tiles; or `trunk` on tiles and `tail` on parts of its features.
 
-    def one_tile(tile: tf.Tensor) -> tf.Tensor:
-        if trunk is None or tail is None:
-            return whole(tile)
-        return graph_tiling.apply(
-            tail,
-            trunk(tile),
-            scale=tiles.scale,
-            rim=tiles.tail_rim,
-            pixels=tiles.part_pixels,
+    Args:
+        tiles: their sizes.
+        spec: of the LR images.
+        dtype: of the SR images.
+        whole: the network.
+        trunk: its first half or None.
+        tail: its second half or None.
+    """
+    scale = tiles.scale
+
+    @_once(spec)
+    def one_tile(lr: tf.Tensor) -> tf.Tensor:
+        if not (trunk and tail):
+            return whole(lr)
+        rim, pixels = tiles.tail_rim, tiles.part_pixels
+        return graph_tiling.apply(tail, trunk(lr), scale=scale, rim=rim, pixels=pixels, dtype=dtype)
+
+    @_once(spec)
+    def all_tiles(lr: tf.Tensor) -> tf.Tensor:
+        sr = graph_tiling.apply(
+            one_tile,
+            lr,
+            scale=scale,
+            rim=tiles.rim,
+            pixels=tiles.pixels,
+            alignment=tiles.alignment,
             dtype=dtype,
         )
+        return tf.ensure_shape(sr, [None, None, None, 3])
 
-    sr = graph_tiling.apply(
-        one_tile,
-        lr,
-        scale=tiles.scale,
-        rim=tiles.rim,
-        pixels=tiles.pixels,
-        alignment=tiles.alignment,
-        dtype=dtype,
-    )
-    sr.set_shape([None, None, None, 3])
-    return sr
+    return all_tiles
+
+
+def _once(spec: tf.TensorSpec) -> Callable[[Function], Function]:
+    """Returns the decorator of functions that stand in the saved graph once, however often used."""
+    return tf.function(input_signature=[spec], autograph=False)
 
 
 def _plan(facts: dict[str, Any], tile_bytes: int) -> _Tiles:
