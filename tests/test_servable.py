@@ -126,7 +126,7 @@ def test_one_trace_for_all_sizes_and_what_the_client_needs_alone(module):
         assert function.experimental_get_tracing_count() == 1
     facts = module.facts(_SCALE)
     assert facts["max_pixels"] == _MAX_PIXELS
-    assert "tile_pixels" in facts
+    assert facts["tile_bytes"] > facts["tile_pixels"] > 0
     assert served.default_max_pixels(4) == 2**23  # Of 2**27 pixels a sixteenth.
 
 
