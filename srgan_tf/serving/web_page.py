@@ -91,7 +91,9 @@ def build(gradio: Any, studio: studio_lib.Studio) -> Any:
                 region = gradio.JSON(visible=False)
             with gradio.Row():
                 go = gradio.Button("Upscale", variant="primary", size="lg", elem_id="go")
-                other = gradio.Button("Another photo", size="lg", elem_id="other", scale=0)
+                other = gradio.Button(
+                    "Another photo", size="lg", elem_id="other", scale=0, min_width=200
+                )
         progress = gradio.HTML(elem_id="progress")
         cancel = gradio.Button("Cancel", visible=False, elem_id="cancel")
         result = gradio.HTML(elem_id="result")
@@ -142,6 +144,7 @@ def _theme(gradio: Any) -> Any:
         font=[font],
         font_mono=[gradio.themes.Font("monospace")],
     ).set(
+        body_background_fill="*neutral_50",
         button_primary_background_fill="#c2410c",
         button_primary_background_fill_dark="#c2410c",
         button_primary_background_fill_hover="#9a3412",
@@ -197,9 +200,9 @@ def _comparison(studio: studio_lib.Studio, model: str, result: studio_lib.Result
     )
 
 
-def _element(name: str, **attributes: Any) -> str:
+def _element(tag: str, /, **attributes: Any) -> str:
     pairs = (f'{key}="{html.escape(str(value))}"' for key, value in attributes.items())
-    return f"<{name} {' '.join(pairs)}></{name}>"
+    return f"<{tag} {' '.join(pairs)}></{tag}>"
 
 
 def _alert(error: Exception) -> str:

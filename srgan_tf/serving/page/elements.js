@@ -250,7 +250,11 @@
       this.all = true;
       this.observer = new ResizeObserver(() => this.all ? this.zoomTo(null) : this.place());
       this.observer.observe(view);
-      this.$("#after").onload = () => this.setAttribute("ready", "");
+      this.$("#after").onload = () => {
+        this.setAttribute("ready", "");
+        const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+        this.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "nearest" });
+      };
       this.zoomTo(null);
     }
 
