@@ -293,7 +293,8 @@
       for (const id of ["before", "after"])
         this.$("#" + id).style.transform =
           `translate(${Math.round(this.x)}px, ${Math.round(this.y)}px) scale(${css})`;
-      this.$(".view").classList.toggle("sharp", this.zoom >= 1);
+      // Between 1 and 2, squares of unequal size would look worse than they are.
+      this.$(".view").classList.toggle("sharp", this.zoom >= 2 || this.zoom === 1);
       for (const button of this.$(".zooms").children)
         button.setAttribute("aria-pressed", String(button.dataset.zoom === "null" ? this.all
           : !this.all && Number(button.dataset.zoom) === this.zoom));
