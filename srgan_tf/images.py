@@ -34,6 +34,11 @@ def signed_to_unit(image: tf.Tensor) -> tf.Tensor:
     return (image + 1.0) / 2.0
 
 
+def uint16_to_uint8(image: tf.Tensor) -> tf.Tensor:
+    """Maps 0..65535 to 0..255, rounded."""
+    return unit_to_uint8(tf.cast(image, tf.float32) / 65535.0)
+
+
 def signed_to_uint8(image: tf.Tensor) -> tf.Tensor:
     """Clips [-1, 1] and rounds to uint8 0..255."""
     return unit_to_uint8(signed_to_unit(image))

@@ -30,6 +30,7 @@ LEVELS = {
     "srgan_tf.files": 0,
     "srgan_tf.checkpoint_files": 0,
     "srgan_tf.photos": 0,
+    "srgan_tf.metadata": 0,
     "srgan_tf.png": 0,
     "srgan_tf.cli": 0,
     "srgan_tf.terminal": 0,
@@ -70,6 +71,7 @@ WITHOUT_TENSORFLOW = [
     "terminal",
     "machine",
     "photos",
+    "metadata",
     "png",
     "bicubic",
 ]

@@ -21,7 +21,7 @@ import srgan_tf
 from srgan_tf import config as config_lib
 from srgan_tf import errors, images, run_folder
 from srgan_tf.models import generators
-from srgan_tf.serving import folding, model_record, servable
+from srgan_tf.serving import folding, model_record, servable, served
 
 FOLDER = "saved_model"
 # In grey levels. The saved graph may fold constants in another order: one is a rounding on the
@@ -37,6 +37,7 @@ def export(
     output: str | None = None,
     overwrite: bool = False,
     precision: str = "float32",
+    max_pixels: int | None = None,
 ) -> str:
     """Exports a run's generator and returns the folder `<output>/<step>` that holds it.
 
@@ -47,6 +48,8 @@ def export(
         output: where the folder `<step>` is made; default `RUN_DIR/saved_model`.
         overwrite: replace an existing export of the same step.
         precision: what the exported network computes in: float32 or bfloat16.
+        max_pixels: how large a picture may be that the signatures take; None is
+            `served.default_max_pixels`.
 
     Raises:
         errors.InputError: no such run or checkpoint, the export exists, the weights are not finite.
@@ -62,6 +65,7 @@ def export(
         scale=config.data.scale,
         overwrite=overwrite,
         precision=precision,
+        max_pixels=max_pixels,
         facts={
             "step": step,
             "checkpoint": checkpoint,
@@ -81,12 +85,13 @@ def publish(
     scale: int,
     overwrite: bool,
     precision: str = "float32",
+    max_pixels: int | None = None,
     facts: dict[str, Any],
 ) -> str:
     """Writes `generator` to the folder `target` with `facts` as provenance; returns `target`.
 
     Batch normalization is folded into the convolutions. `source` says in an error where the
-    generator comes from, `generator_config` how it is built.
+    generator comes from, `generator_config` how it is built; `max_pixels` see `export`.
 
     Raises:
         errors.InputError: `target` exists and `overwrite` is not given, or a weight is not finite.
@@ -94,7 +99,8 @@ def publish(
     if tf.io.gfile.exists(target) and not overwrite:
         raise errors.InputError(f"{target} exists; give --overwrite to replace it.")
     _check_finite(generator, source)
-    module = servable.ServingModule(folding.fold(generator, generator_config, scale, precision))
+    folded = folding.fold(generator, generator_config, scale, precision)
+    module = served.ServedModule(folded, scale, max_pixels=max_pixels)
     provenance = {
         "package_version": srgan_tf.__version__,
         "tensorflow_version": tf.__version__,

@@ -37,6 +37,7 @@ def export(
     weights: str | None = None,
     overwrite: bool = False,
     precision: str = "float32",
+    max_pixels: int | None = None,
 ) -> str:
     """Exports (1 - alpha) A + alpha B and returns the folder `<output>/<step>` that holds it.
 
@@ -49,6 +50,7 @@ def export(
         weights: "raw" or "ema" of the runs; None is "ema" where a run has it.
         overwrite: replace an existing export of the same step.
         precision: what the exported network computes in: float32 or bfloat16.
+        max_pixels: see `export.export`.
 
     Raises:
         errors.InputError: `between` is not that, a source cannot be had, they are different
@@ -72,6 +74,7 @@ def export(
         scale=a.scale,
         overwrite=overwrite,
         precision=precision,
+        max_pixels=max_pixels,
         facts={
             "step": step,
             "recipe": described.train_config.recipe if described.train_config else None,

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import os
 import sys
+from collections.abc import Callable
 
 from srgan_tf import errors
 
@@ -28,7 +29,7 @@ _RESERVE = 100_000_000
 # LR pixels that go through the tail at once.
 PART = 128 * 128
 SMALLEST_PART = 32 * 32
-_PART_SHARE = 0.3
+PART_SHARE = 0.3
 # The least that a tile must keep: below it the rim is nearly all that is computed.
 _SMALLEST_KEPT = 16
 # Strips of output at a time: one is filled, one waits, one is encoded.
@@ -54,6 +55,10 @@ class Plan:
 
     tile_size: tuple[int, int]
     part_pixels: int
+
+
+# Maps height and width of an LR picture to its tiles.
+Planner = Callable[[int, int], Plan]
 
 
 def return_freed() -> None:
@@ -97,7 +102,7 @@ def plan(
     """
     part = 0
     if cost.part:
-        part = int(min(PART, max(SMALLEST_PART, _PART_SHARE * available / cost.part)))
+        part = int(min(PART, max(SMALLEST_PART, PART_SHARE * available / cost.part)))
 
     def sides(side: int) -> tuple[int, int]:
         """Height and width of a tile of about `side` squared pixels within the picture."""

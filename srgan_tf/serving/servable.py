@@ -1,4 +1,7 @@
-"""A generator as the functions that a SavedModel serves: uint8 pictures in, uint8 pictures out."""
+"""A generator as functions of uint8 pictures, for this process: without limits, untiled.
+
+served.py makes of it what a server needs.
+"""
 
 import functools
 from typing import Any
@@ -33,6 +36,7 @@ class ServingModule(tf.Module):
         self._describe = functools.partial(_describe, generator)
         self.trunk = self.tail = None
         halves = network.split(network.steps(generator))
+        self._halves = lambda: halves  # A function is not saved.
         if halves:
             self.trunk, self.tail = _halves(*halves)
 
