@@ -7,14 +7,17 @@ with the result pixel by pixel and download the PNG. Nobody else can reach the p
 says so, it needs no internet, and nothing is kept: a photo goes when its page is closed.
 """
 
+import contextlib
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors, files
+from srgan_tf import cli, errors, files, flag_utils
+from srgan_tf.serving import client
 
 # Served where no --model is given, if the extra `pretrained` is installed.
 _DEFAULT_MODEL = "srgan"
@@ -26,6 +29,13 @@ _MODEL = flags.DEFINE_multi_string(
     "model: srresnet or srgan; repeat it for a choice on the page. NAME=PATH gives it a name "
     f"(default: {_DEFAULT_MODEL}, which needs the extra `pretrained`).",
 )
+_SERVER = flags.DEFINE_string(
+    "server",
+    None,
+    "A TensorFlow Serving server that computes, grpc://HOST:PORT (the extra `serving`) or "
+    "http://HOST:PORT; beside --model or instead of it.",
+)
+_SERVER_OPTIONS = flag_utils.define_fields(client.Options, "For --server: ")
 _HOST = flags.DEFINE_string(
     "host", "127.0.0.1", "Address to listen on; 0.0.0.0 lets everyone in your network in."
 )
@@ -70,20 +80,31 @@ def main(argv: list[str]) -> None:
     cli.import_tensorflow()
     from srgan_tf.serving.upscaler import Upscaler
 
-    models = {}
-    for one in _MODEL.value or [_DEFAULT_MODEL]:
+    chosen: dict[str, tuple[str, dict[str, Any]]] = {}
+    for one in _MODEL.value or ([] if _SERVER.value else [_DEFAULT_MODEL]):
         name, path = web.named(files.expand(one))
-        if name in models:
+        if name in chosen:
             raise errors.InputError(f"Two models are called {name}; name them: --model=NAME=PATH.")
-        models[name] = Upscaler.load(path, tile_size=_TILE_SIZE.value, backend=_BACKEND.value)
-    web.serve(
-        models,
-        host=_HOST.value,
-        port=_PORT.value,
-        max_file_mb=_MAX_FILE_MB.value,
-        max_pixels=_MAX_PIXELS.value,
-        max_waiting=_MAX_WAITING.value,
-    )
+        chosen[name] = path, {"tile_size": _TILE_SIZE.value, "backend": _BACKEND.value}
+    server = {one.name: one.value for one in _SERVER_OPTIONS if one.present}
+    if server and not _SERVER.value:
+        raise errors.InputError(f"--{next(iter(server))} is for --server, which is not given.")
+    if _SERVER.value:
+        name = f"{server.get('model_name', '')} on {_SERVER.value.partition('://')[2]}"
+        chosen[name] = _SERVER.value, server | {"tile_size": _TILE_SIZE.value}
+    with contextlib.ExitStack() as stack:
+        models = {
+            name: stack.enter_context(Upscaler.load(path, **options))
+            for name, (path, options) in chosen.items()
+        }
+        web.serve(
+            models,
+            host=_HOST.value,
+            port=_PORT.value,
+            max_file_mb=_MAX_FILE_MB.value,
+            max_pixels=_MAX_PIXELS.value,
+            max_waiting=_MAX_WAITING.value,
+        )
 
 
 def run() -> None:

@@ -6,6 +6,7 @@ Every session (a browser tab) has a folder, with the photo as it came and the la
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import secrets
@@ -18,8 +19,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from srgan_tf import errors, photos
-from srgan_tf.serving import comparison, writers
+from srgan_tf import __version__, errors, metadata, photos
+from srgan_tf.serving import channels, comparison, writers
 
 # Decoded, 180 MB; from a larger one nobody cuts a part in a browser.
 MOST_PIXELS_OF_A_PHOTO = 60_000_000
@@ -34,6 +35,7 @@ class Model(Protocol):
     """What `Upscaler.load` returns."""
 
     scale: int
+    fingerprint: str
 
     def strips(self, rgb: np.ndarray) -> Iterator[np.ndarray]:
         """Yields the enlarged picture from the top."""
@@ -276,7 +278,7 @@ class _Job:
         self._state, self._region, self._model = state, region, model
         self._pace, self._turn = pace, turn
         self._began: float | None = None
-        self._rows, self._reached = 0, 0.0
+        self._rows, self._reached, self._passes = 0, 0.0, 1
 
     def run(self) -> float:
         """Writes both pictures; returns the seconds that an LR pixel took."""
@@ -287,14 +289,21 @@ class _Job:
         whole = photos.load(state.source, max_pixels=MOST_PIXELS_OF_A_PHOTO)
         part = _cut(whole, region)
         del whole
+        # Transparency goes through the network too, unless it is the same everywhere.
+        self._passes = 1 if part.alpha is None or part.alpha.min() == part.alpha.max() else 2
         self._began = self._reached = time.monotonic()
         after = os.path.join(state.folder, f"{opened.name}_x{scale}.png")
         bicubic = os.path.join(state.folder, f"{opened.name}_x{scale}_bicubic.png")
-        writers.upscaled(after, part, scale)(self._watched(self._model.strips(part.rgb)))
+        made_by = metadata.software(__version__, self._model.fingerprint)
+        settings = writers.Settings(software=made_by)
+        strips = channels.strips(self._model.strips, part, scale)
+        writers.upscaled(after, part, scale, settings)(self._watched(strips))
         seconds = time.monotonic() - self._began
-        writers.upscaled(bicubic, part, scale)(self._unless_cancelled(_bicubic(part.rgb, scale)))
+        strips = channels.strips(functools.partial(_bicubic, scale=scale), part, scale)
+        write = writers.upscaled(bicubic, part, scale, writers.Settings())
+        write(self._unless_cancelled(strips))
         self.result = Result(after, bicubic, region.height * scale, region.width * scale, seconds)
-        return seconds / (region.height * region.width)
+        return seconds / (region.height * region.width * self._passes)
 
     def progress(self, queue: list["_Job"]) -> Progress:
         """Returns how far it is, behind the others in `queue`."""
@@ -304,7 +313,7 @@ class _Job:
             place = others.index(self) if self in others else 0
             return Progress(place, 0, total, 0.0, None)
         now, rows = time.monotonic(), self._rows
-        row_seconds = self._pace * self._region.width / self._model.scale
+        row_seconds = self._passes * self._pace * self._region.width / self._model.scale
         if rows:
             row_seconds = (self._reached - began) / rows
         # Between two strips time goes on, but not beyond what is plausible.

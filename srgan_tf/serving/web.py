@@ -56,8 +56,6 @@ def free_port(host: str, port: int) -> int:
 
 def named(text: str) -> tuple[str, str]:
     """Returns the name that people see, and the path, of `PATH` or `NAME=PATH`."""
-    if "://" in text:
-        return text.partition("://")[2], text
     name, equals, path = text.partition("=")
     if equals and name and not set(name) & set("/:\\"):
         return name, path

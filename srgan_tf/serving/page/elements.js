@@ -12,7 +12,7 @@
     button:hover, a.button:hover { border-color: var(--color-accent); }
     button[aria-pressed=true] { color: var(--color-accent); border-color: var(--color-accent); }
     a.button.main { color: #fff; background: var(--srgan-strong); border-color: var(--srgan-strong);
-      font-weight: 600; padding: .7rem 1.1rem; }
+      font-weight: 600; padding: .7rem 1.1rem; margin-left: auto; }
     a.button.main:hover { filter: brightness(1.1); }
     :focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
     .row { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; }
