@@ -10,6 +10,7 @@
       color: var(--body-text-color); background: var(--background-fill-primary);
       border: 1px solid var(--border-color-primary); }
     button:hover, a.button:hover { border-color: var(--color-accent); }
+    button:disabled { opacity: .45; cursor: not-allowed; }
     button[aria-pressed=true] { color: var(--color-accent); border-color: var(--color-accent); }
     a.button.main { color: #fff; background: var(--srgan-strong); border-color: var(--srgan-strong);
       font-weight: 600; padding: .7rem 1.1rem; margin-left: auto; }
