@@ -209,7 +209,8 @@ def _alert(error: Exception) -> str:
     """Returns what is wrong in a sentence; what nobody foresaw is told on the terminal."""
     if isinstance(error, (errors.InputError, errors.RunError)):
         text = str(error)
-        text = f"{text[:1].upper()}{text[1:].rstrip('.')}."
+        text = text if "://" in text.split()[0] else text[:1].upper() + text[1:]
+        text = f"{text.rstrip('.')}."
     elif isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         text = "There was not enough memory: choose a smaller part."
     else:
