@@ -18,7 +18,7 @@ from absl import flags
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
 from srgan_tf import cli, errors, files, flag_utils, photos
-from srgan_tf.serving import client, memory
+from srgan_tf.serving import client, memory, remote
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -86,7 +86,7 @@ _TILE_SIZE = flags.DEFINE_integer(
     "tile_size",
     None,
     "Instead of --memory_mb: tiles of this many pixels a side plus an overlap around each. With "
-    "--server the default is what makes requests of 512x512.",
+    f"--server the default makes requests of {remote.TILE_SIDE}x{remote.TILE_SIDE}.",
     lower_bound=1,
 )
 _MODEL_OPTIONS = (_CHECKPOINT, _WEIGHTS, _MEMORY_MB, _BACKEND, _PRECISION, _TILE_SIZE)

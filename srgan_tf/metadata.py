@@ -31,6 +31,7 @@ _FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _SIZES = {ExifTags.Base.ExifImageWidth: 1, ExifTags.Base.ExifImageHeight: 0}
 _TIFF_XMP = 700
 _XMP_NAME = "XML:com.adobe.xmp"
+_THUMBNAILS_END = b"</xmp:Thumbnails>"
 _XMP_MARKER = b"http://ns.adobe.com/xap/1.0/\0"
 # What the length of a JPEG segment leaves.
 _JPEG_SEGMENT = 65_533
@@ -234,16 +235,25 @@ def _xmp(image: Image.Image) -> bytes | None:
     packet = image.info.get("xmp") or image.info.get(_XMP_NAME)
     if not packet and image.format == "TIFF":
         packet = image.tag_v2.get(_TIFF_XMP)
+    if not packet:  # Pillow before 11 leaves a JPEG's among the segments.
+        segments = (body for name, body in getattr(image, "applist", ()) if name == "APP1")
+        found = [body for body in segments if body.startswith(_XMP_MARKER)]
+        packet = found[0].removeprefix(_XMP_MARKER) if found else b""
     packet = packet.encode("utf-8") if isinstance(packet, str) else bytes(packet or b"")
     packet = packet.rstrip(b"\0")
     packet.decode("utf-8")
     if not packet or b"\0" in packet or b"<" not in packet:
         return None  # UTF-16: its orientation would be overlooked.
-    packet = re.sub(rb"(?s)<xmp:Thumbnails>.*?</xmp:Thumbnails>", b"", packet)
-    # The rest of it lies in other segments, which are not read.
-    packet = re.sub(rb"""\s*xmpNote:HasExtendedXMP=(["']).*?\1""", b"", packet)
+    if len(packet) > LARGEST["xmp"]:
+        return None
+    start, end = packet.find(b"<xmp:Thumbnails>"), packet.rfind(_THUMBNAILS_END)
+    if 0 <= start < end:
+        packet = packet[:start] + packet[end + len(_THUMBNAILS_END) :]
+    # The rest of it lies in other segments, which are not read. (Patterns that can begin anywhere
+    # in a run of blanks, or go on to the end, would take minutes for a packet that is made for it.)
+    packet = re.sub(rb"""xmpNote:HasExtendedXMP=["']\w{0,64}["']""", b"", packet)
     packet = _xmp_value(packet, b"(tiff:Orientation)", b"1")
-    return packet if len(packet) <= LARGEST["xmp"] else None
+    return packet
 
 
 def _xmp_value(packet: bytes, name: bytes, value: bytes) -> bytes:

@@ -290,8 +290,10 @@ def test_requests_are_bounded_by_themselves():
         options = client.Options(model_name=NAME)
         return remote.Engine(client.Client("http://localhost", options), facts)
 
-    # 512 of a side; 20 are read on each side of what is kept: 17, and up to a multiple of 4.
-    assert engine(17, 10**7).planner(None, None)(5000, 3000).tile_size == (472, 472)
+    # 320 of a side; 20 are read on each side of what is kept: 17, and up to a multiple of 4.
+    assert engine(17, 10**7).planner(None, None)(5000, 3000).tile_size == (280, 280)
+    # With a rim of 200 it would be nothing but rim: three of them.
+    assert engine(200, 10**7).planner(None, None)(5000, 3000).tile_size == (200, 200)
     # What the server takes: 90 of a side, 50 kept, 48 of which are a multiple of 4.
     assert engine(17, 90 * 90).planner(None, None)(5000, 3000).tile_size == (48, 48)
     assert engine(17, 90 * 90).planner(None, 48)(50, 3000).tile_size == (48, 48)

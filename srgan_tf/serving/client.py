@@ -19,6 +19,10 @@ from srgan_tf.serving import protocols
 
 _FIRST_PAUSE = 0.25  # Seconds; doubled after each try.
 _LONGEST_PAUSE = 8.0
+_HINTS = {
+    protocols.DEADLINE: "; raise --deadline_s, or choose a smaller --tile_size or --in_flight",
+    protocols.EXHAUSTED: "; choose a smaller --in_flight, or --tile_size where it is memory",
+}
 
 T = TypeVar("T")
 
@@ -134,14 +138,11 @@ class Client:
         ) from last
 
     def _refused(self, fault: protocols.Fault, what: str) -> RequestError:
+        seconds = f"{self.options.deadline_s:g} s"
+        text = f"{self.address} refused {what}: {fault.kind}: {fault}"
         if fault.kind == protocols.DEADLINE:
-            text = (
-                f"{self.address} did not answer within {self.options.deadline_s:g} s when asked "
-                f"{what}; raise --deadline_s, or choose a smaller --tile_size or --in_flight"
-            )
-        else:
-            text = f"{self.address} refused {what}: {fault.kind}: {fault}"
-        return RequestError(fault.kind, text)
+            text = f"{self.address} did not answer within {seconds} when asked {what} ({fault})"
+        return RequestError(fault.kind, text + _HINTS.get(fault.kind, ""))
 
 
 def _pause(count: int) -> float:

@@ -24,6 +24,7 @@ from srgan_tf import errors, photos
 
 UNAVAILABLE = "UNAVAILABLE"
 DEADLINE = "DEADLINE_EXCEEDED"
+EXHAUSTED = "RESOURCE_EXHAUSTED"
 NOT_FOUND = "NOT_FOUND"
 
 DESCRIBE = "describe"
@@ -47,7 +48,8 @@ class Fault(Exception):
     """A request that failed: `kind` is a gRPC status code's name, or one like it."""
 
     def __init__(self, kind: str, detail: str):
-        super().__init__(" ".join(detail.split()) or kind)
+        # TensorFlow adds where in the graph it was.
+        super().__init__(" ".join(detail.split("[[{{")[0].split()) or kind)
         self.kind = kind
 
 

@@ -49,7 +49,10 @@ def default_max_pixels(scale: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Tiles:
-    """What `graph_tiling.apply` needs to know; `part_pixels` and `tail_rim` are of the tail."""
+    """What `graph_tiling.apply` needs to know; `part_pixels` and `tail_rim` are of the tail.
+
+    `bytes` is the memory that one takes.
+    """
 
     scale: int
     rim: int
@@ -57,6 +60,7 @@ class _Tiles:
     pixels: int
     part_pixels: int
     tail_rim: int
+    bytes: int
 
 
 class ServedModule(servable.ServingModule):
@@ -111,7 +115,7 @@ class ServedModule(servable.ServingModule):
 
     def facts(self, scale: int) -> dict[str, Any]:
         """Adds the limit and the size of tiles to what a client needs to know."""
-        tiles = {"tile_pixels": self._tiles.pixels}
+        tiles = {"tile_pixels": self._tiles.pixels, "tile_bytes": self._tiles.bytes}
         if self._tiles.part_pixels:
             tiles["part_pixels"] = self._tiles.part_pixels
         return {**super().facts(scale), "max_pixels": self.max_pixels, **tiles}
@@ -322,4 +326,5 @@ def _plan(facts: dict[str, Any], tile_bytes: int) -> _Tiles:
         pixels=pixels,
         part_pixels=part,
         tail_rim=tail_rim,
+        bytes=round(pixels * cost.tile + part * cost.part),
     )
