@@ -171,7 +171,7 @@ def _clean(exif: Image.Exif) -> bytes | None:
         value = _attempt(lambda tag=tag: exif.get(tag))
         if value is not None and _attempt(lambda tag=tag, value=value: _alone(tag, value)):
             kept[tag] = value
-    for folder in _FOLDERS:
+    for folder in (one for one in _FOLDERS if one in exif):  # get_ifd would add an empty one.
         entries = _attempt(lambda folder=folder: dict(exif.get_ifd(folder))) or {}
         entries.pop(ExifTags.IFD.Interop, None)
         if entries:
@@ -208,7 +208,7 @@ def _with_size(exif: bytes | None, size: tuple[int, int], made: str | None) -> b
         block.load(exif)
     if made:
         block[_Base.Software] = made
-    for folder in _FOLDERS:
+    for folder in (one for one in _FOLDERS if one in block):
         entries = dict(block.get_ifd(folder))
         for tag, side in _SIZES.items():
             if folder == ExifTags.IFD.Exif and tag in entries:

@@ -6,6 +6,7 @@ import zlib
 
 import fixtures
 import numpy as np
+import PIL
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
@@ -214,6 +215,8 @@ def test_a_picture_without_anything_says_who_made_it(ending, tmp_path):
     path = tmp_path / f"out.{ending}"
     _written(photos.load(_encoded(Image.fromarray(RGB), "PNG")), path)
     assert photos.made_by(str(path)) == "abc123"
+    exif = Image.open(path).getexif()
+    assert IFD.Exif not in exif and IFD.GPSInfo not in exif
     Image.fromarray(RGB).save(path)
     assert photos.made_by(str(path)) is None
     path.write_bytes(b"the user's own")
@@ -221,6 +224,8 @@ def test_a_picture_without_anything_says_who_made_it(ending, tmp_path):
 
 
 def test_orientation_that_only_xmp_tells():
+    if int(PIL.__version__.split(".")[0]) < 11:
+        pytest.skip("older Pillows do not read it")
     file = _encoded(Image.fromarray(RGB), "WEBP", xmp=XMP)
     assert photos.size(file) == photos.load(io.BytesIO(file.getvalue())).rgb.shape[:2] == (44, 30)
     png_file = _with_chunks((b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + XMP))
