@@ -89,6 +89,7 @@ COMMANDS = {
     "srgan-export": "scripts/export.py",
     "srgan-upscale": "scripts/upscale.py",
     "srgan-degrade": "scripts/degrade.py",
+    "srgan-web": "scripts/web.py",
     "srgan-benchmark": "scripts/benchmark.py",
 }
 
