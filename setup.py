@@ -56,6 +56,7 @@ _EXTRAS = {
         "ruff>=0.17,<0.18",
         "packaging>=24",
         "playwright>=1.50",
+        "pyyaml>=6",
     ],
 }
 
@@ -84,7 +85,7 @@ setuptools.setup(
         *setuptools.find_packages(include=["srgan_tf", "srgan_tf.*", "data_prep", "data_prep.*"]),
         "srgan_tf_scripts",
     ],
-    package_data={"srgan_tf.serving": ["page/*"]},
+    package_data={"srgan_tf.serving": ["page/*", "photos/*", "templates/*"]},
     # The folder scripts/ must not claim the name `scripts` in the user's site-packages.
     package_dir={"srgan_tf_scripts": "scripts"},
     entry_points={

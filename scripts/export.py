@@ -1,17 +1,22 @@
-"""Exports a trained generator as a SavedModel.
+"""Exports a trained generator as a SavedModel, for TensorFlow Serving and srgan-upscale.
 
 Usage: srgan-export --run_dir=DIR
+       srgan-export --model=srgan --output=DIR --deployment=DIR
        srgan-export --interpolate=RUN_A,RUN_B,0.8 --output=DIR
+       srgan-export --describe=PATH [--json]
 
-Writes RUN_DIR/saved_model/<step>/, which takes uint8 pictures of any size and number and gives
-uint8 pictures. TensorFlow Serving can watch RUN_DIR/saved_model; srgan-upscale reads it too.
---interpolate exports a generator between two: (1 - alpha) A + alpha B of every weight.
+Writes RUN_DIR/saved_model/<step>/ (or OUTPUT/<version>/), which takes pictures of any size and
+number; TensorFlow Serving can watch the folder around it. Nothing appears unless the saved model,
+loaded again, does to photos what the checkpoint does. --interpolate exports a generator between
+two: (1 - alpha) A + alpha B of every weight. --deployment writes what the official image of
+TensorFlow Serving needs; with --describe it does so for an export that is there.
 """
 
+import json
 import pathlib
 import sys
 
-from absl import flags
+from absl import flags, logging
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -27,15 +32,21 @@ _WEIGHTS = flags.DEFINE_enum(
     ["raw", "ema"],
     "The trained weights or their moving average (default: ema where there is one).",
 )
+_MODEL = flags.DEFINE_string(
+    "model", None, "Exports published weights instead: srresnet or srgan. Needs --output."
+)
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder in which <step>/ is made (default: RUN_DIR/saved_model)."
+    "output", None, "Folder in which <version>/ is made (default: RUN_DIR/saved_model)."
+)
+_VERSION = flags.DEFINE_integer(
+    "version", None, "Number of the version (default: the step; 1 with --model).", lower_bound=0
 )
 _INTERPOLATE = flags.DEFINE_string(
     "interpolate",
     None,
     "RUN_A,RUN_B,alpha: the generator (1 - alpha) A + alpha B. Either is RUN_DIR, "
     "RUN_DIR:CHECKPOINT or a pretrained model (srresnet, srgan); both must be the same generator "
-    "for the same scale. Needs --output; <step> is B's (A's if B is pretrained).",
+    "for the same scale. Needs --output; the step is B's (A's if B is pretrained).",
 )
 _PRECISION = flags.DEFINE_enum(
     "precision",
@@ -51,51 +62,122 @@ _MAX_PIXELS = flags.DEFINE_integer(
     "million pixels, 8.4 million at x4). Clients read it from the model's record.",
     lower_bound=1,
 )
-_OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace an export of the same step.")
+_OVERWRITE = flags.DEFINE_boolean(
+    "overwrite", False, "Replace an export of the same version, and files of --deployment."
+)
+_DEPLOYMENT = flags.DEFINE_string(
+    "deployment",
+    None,
+    "Folder for models.config, batching parameters, docker-compose.yaml and kubernetes.yaml of the "
+    "exported model.",
+)
+_NAME = flags.DEFINE_string(
+    "name",
+    None,
+    "What clients of the server call the model (default: that of --model, else srgan).",
+)
+_DESCRIBE = flags.DEFINE_string(
+    "describe",
+    None,
+    "Says what an export is and where it comes from; PATH is a SavedModel, a folder of versions or "
+    "a run folder. Exports nothing.",
+)
+_JSON = flags.DEFINE_boolean("json", False, "--describe gives the whole record as JSON.")
 
 
 def main(argv: list[str]) -> None:
-    """Exports and names the folder."""
+    """Exports and names the folder, or describes an export."""
     if len(argv) > 1:
         raise errors.InputError(f"Unexpected arguments: {' '.join(argv[1:])}; use --flag=value.")
-    if _INTERPOLATE.value:
-        cli.emit(f"Exported to {_interpolate()}")
+    _require_one()
+    if _JSON.value and not _DESCRIBE.value:
+        raise errors.InputError("--json goes with --describe.")
+    if not _DEPLOYMENT.value:
+        if _NAME.value:
+            raise errors.InputError("--name goes with --deployment.")
+        _make()
         return
-    if not _RUN_DIR.value:
-        raise errors.InputError("--run_dir is needed; see --help.")
+    from srgan_tf.serving import deployment
+
+    folder, name = files.expand(_DEPLOYMENT.value), _NAME.value or _MODEL.value or "srgan"
+    deployment.check(folder, name, overwrite=_OVERWRITE.value)
+    target = _make()
     cli.import_tensorflow()
-    from srgan_tf.serving import export
+    from srgan_tf.serving import model_record
 
-    target = export.export(
-        files.expand(_RUN_DIR.value),
-        checkpoint=_CHECKPOINT.value,
-        weights=_WEIGHTS.value,
-        output=files.expand(_OUTPUT.value),
-        overwrite=_OVERWRITE.value,
-        precision=_PRECISION.value,
-        max_pixels=_MAX_PIXELS.value,
-    )
-    cli.emit(f"Exported to {target}")
+    written = deployment.write(folder, model=target, record=model_record.read(target), name=name)
+    logging.info("Wrote %s", ", ".join(written))
 
 
-def _interpolate() -> str:
-    if _RUN_DIR.value or _CHECKPOINT.value != "last":
+def _require_one() -> None:
+    """Refuses none or several of what can be exported, and flags that do not go with it."""
+    kinds = {
+        "run_dir": _RUN_DIR.value,
+        "model": _MODEL.value,
+        "interpolate": _INTERPOLATE.value,
+        "describe": _DESCRIBE.value,
+    }
+    given = [f"--{name}" for name, value in kinds.items() if value]
+    if not given:
+        raise errors.InputError(
+            "--run_dir is needed (or --model, --interpolate, --describe); see --help."
+        )
+    if _INTERPOLATE.value and (_RUN_DIR.value or _CHECKPOINT.value != "last"):
         raise errors.InputError(
             "--interpolate names its runs itself, checkpoints as RUN_DIR:CHECKPOINT: leave out "
             "--run_dir and --checkpoint."
         )
-    if not _OUTPUT.value:
-        raise errors.InputError("--interpolate needs --output=DIR for the SavedModel.")
-    cli.import_tensorflow()
-    from srgan_tf.serving import interpolation
+    if len(given) > 1:
+        raise errors.InputError(f"{' and '.join(given)} exclude each other: give one.")
+    if _MODEL.value and (_CHECKPOINT.value != "last" or _WEIGHTS.value):
+        raise errors.InputError("--checkpoint and --weights are for runs: leave them out.")
+    if (_MODEL.value or _INTERPOLATE.value) and not _OUTPUT.value:
+        raise errors.InputError(f"{given[0]} needs --output=DIR for the SavedModel.")
 
-    return interpolation.export(
-        _INTERPOLATE.value,
-        output=files.expand(_OUTPUT.value),
+
+def _make() -> str:
+    """Exports, or describes what is there, says so, and returns the SavedModel."""
+    cli.import_tensorflow()
+    if _DESCRIBE.value:
+        return _describe(files.expand(_DESCRIBE.value))
+    target = _export()
+    cli.emit(f"Exported to {target}")
+    return target
+
+
+def _describe(path: str) -> str:
+    from srgan_tf.serving import describe, model_record
+
+    directory = model_record.find(path)
+    record = model_record.read(directory)
+    text = json.dumps(record, indent=2) if _JSON.value else None
+    cli.emit(text or "\n".join(describe.lines(directory, record)))
+    return directory
+
+
+def _export() -> str:
+    from srgan_tf.serving import export, interpolation
+
+    output = files.expand(_OUTPUT.value)
+    options = {
+        "overwrite": _OVERWRITE.value,
+        "precision": _PRECISION.value,
+        "max_pixels": _MAX_PIXELS.value,
+    }
+    if _MODEL.value:
+        version = 1 if _VERSION.value is None else _VERSION.value
+        return export.export_pretrained(_MODEL.value, output=output, version=version, **options)
+    options["version"] = _VERSION.value
+    if _INTERPOLATE.value:
+        return interpolation.export(
+            _INTERPOLATE.value, output=output, weights=_WEIGHTS.value, **options
+        )
+    return export.export(
+        files.expand(_RUN_DIR.value),
+        checkpoint=_CHECKPOINT.value,
         weights=_WEIGHTS.value,
-        overwrite=_OVERWRITE.value,
-        precision=_PRECISION.value,
-        max_pixels=_MAX_PIXELS.value,
+        output=output,
+        **options,
     )
 
 

@@ -5,6 +5,8 @@ everything that they need from it, so a checkpoint is never rebuilt with other h
 """
 
 import contextlib
+import csv
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from srgan_tf.config import TrainConfig
 from srgan_tf.models import generators
 
 CONFIG = "config.json"
+METRICS = "metrics.csv"
 CHECKPOINTS = "checkpoints"
 # What the moving average of the generator is called in checkpoints.
 AVERAGED = "averaged_generator"
@@ -67,6 +70,17 @@ def read_config(run_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
         return config_lib.from_dict(TrainConfig, record["config"], path), record
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise errors.InputError(f"{path} cannot be read as a config: {error}.") from error
+
+
+def read_metrics(run_dir: str) -> list[dict[str, str]]:
+    """Returns the complete rows of metrics.csv; empty when there is none yet."""
+    path = os.path.join(run_dir, METRICS)
+    if not tf.io.gfile.exists(path):
+        return []
+    with tf.io.gfile.GFile(path) as file:
+        text = file.read()
+    # A kill can cut the last line short, even within its last number.
+    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
 
 
 def find_checkpoint(run_dir: str, which: str = "last") -> str:

@@ -12,7 +12,7 @@ import test_steps
 import test_training
 
 from srgan_tf import errors, run_folder
-from srgan_tf.training import checkpoints, divergence, doctor, loop, reporting
+from srgan_tf.training import checkpoints, divergence, doctor, loop
 from srgan_tf.training import run as run_lib
 
 data = test_training.data
@@ -59,7 +59,7 @@ def test_a_rollback_goes_on_with_a_smaller_learning_rate(data, tmp_path, explodi
     run_dir, config = tmp_path / "run", rolling(stages(pretrain=3, discriminator=3))
     exploding[:] = [3, 6]
     assert test_training.train(config, data, run_dir) == 0
-    rows = reporting.read_metrics(str(run_dir))
+    rows = run_folder.read_metrics(str(run_dir))
     assert [int(row["step"]) for row in rows] == list(range(1, 7))
     # Checkpoints are at 2, 3 (the stage's end), 4 and 6: back to 2, later back to 4.
     rates = [float(row["learning_rate"]) / 0.05 for row in rows]
@@ -108,7 +108,7 @@ def test_without_a_way_back_the_run_stops(data, tmp_path, exploding):
         test_training.train(again, data, tmp_path / "often")
     rates = [
         float(row["learning_rate"]) / 0.05
-        for row in reporting.read_metrics(str(tmp_path / "often"))
+        for row in run_folder.read_metrics(str(tmp_path / "often"))
     ]
     assert rates == pytest.approx([1, 1, 0.5])
 

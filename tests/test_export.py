@@ -119,12 +119,12 @@ def test_another_step_and_folder(run_dir, tmp_path):
 
 
 def test_a_wrong_copy_is_not_published(run_dir, tmp_path, monkeypatch):
-    def save_something_else(module, directory, provenance, save=export._save):
+    def save_something_else(module, directory, save=export._save):
         module.weights[0].assign(module.weights[0] + 1)
-        save(module, directory, provenance)
+        save(module, directory)
 
     monkeypatch.setattr(export, "_save", save_something_else)
-    with pytest.raises(RuntimeError, match="differs"):
+    with pytest.raises(errors.RunError, match="differs"):
         export.export(run_dir, output=str(tmp_path))
     assert not os.listdir(tmp_path)
 

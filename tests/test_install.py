@@ -102,6 +102,8 @@ def test_installed_commands_run(tmp_path, editable):
     )
     found = run(venv / "bin" / "python", "-c", where, cwd=tmp_path).stdout
     assert found.count(str(copy if editable else site)) == 2, found
+    data = (copy if editable else site) / "srgan_tf" / "serving"
+    assert (data / "photos" / "dogs.png").exists() and (data / "templates").is_dir()
     stray = run(venv / "bin" / "python", "-c", "import scripts", cwd=tmp_path)
     assert "ModuleNotFoundError" in stray.stderr, "scripts/ must not be a top-level package"
 

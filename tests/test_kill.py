@@ -185,7 +185,7 @@ def contents(run_dir):
             if not name.startswith(("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter")):
                 key = f"{pathlib.Path(prefix).relative_to(folder)}: {name}"
                 found[key] = np.asarray(reader.get_tensor(name)).tobytes()
-    for path in (run_dir / reporting.METRICS, *sorted((run_dir / "samples").glob("*.png"))):
+    for path in (run_dir / run_folder.METRICS, *sorted((run_dir / "samples").glob("*.png"))):
         found[path.name] = path.read_bytes()
     return found
 
@@ -206,7 +206,7 @@ def whole(server, data, tmp_path_factory):
     found = contents(run_dir)
     for part in ("averaged_generator", "generator_optimizer", "discriminator_optimizer", "best"):
         assert any(part in name for name in found), part
-    assert len(reporting.read_metrics(str(run_dir))) == CONFIG.total_steps
+    assert len(run_folder.read_metrics(str(run_dir))) == CONFIG.total_steps
     return found
 
 

@@ -27,6 +27,7 @@ LEVELS = {
     "srgan_tf.addons": 0,
     "srgan_tf.images": 0,
     "srgan_tf.machine": 0,
+    "srgan_tf.source": 0,
     "srgan_tf.files": 0,
     "srgan_tf.checkpoint_files": 0,
     "srgan_tf.photos": 0,

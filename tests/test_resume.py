@@ -109,7 +109,7 @@ def test_an_older_run_goes_on(data, old_run):
     (old_run / "config.json").write_text(json.dumps(record))
     first = (old_run / "metrics.csv").read_text().splitlines()[1].split(",")[:3]
     assert test_training.train(config, data, old_run) == 0
-    rows = reporting.read_metrics(str(old_run))
+    rows = run_folder.read_metrics(str(old_run))
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert [rows[0][name] for name in ("stage", "step", "learning_rate")] == first
     assert checkpoints.latest_step(str(old_run)) == 4
@@ -159,14 +159,14 @@ def test_a_stop_while_validating_saves_at_once_and_validates_next_time(
     def real(self, interrupted):  # These steps make nothing better: so it is said.
         scores = original(self, interrupted)
         folder = tmp_path / ("run" if (tmp_path / "run").exists() else "whole")
-        return scores and {**scores, "psnr_y": float(len(reporting.read_metrics(str(folder))))}
+        return scores and {**scores, "psnr_y": float(len(run_folder.read_metrics(str(folder))))}
 
     monkeypatch.setattr(loop.validation.Validator, "evaluate", real)
     assert test_training.train(config, data, tmp_path / "whole") == 0
     for step in (2, 4):
 
         def evaluate(self, interrupted, step=step):
-            if len(reporting.read_metrics(str(tmp_path / "run"))) == step - 1:
+            if len(run_folder.read_metrics(str(tmp_path / "run"))) == step - 1:
                 os.kill(os.getpid(), signal.SIGTERM)
                 assert interrupted()
             return real(self, interrupted)
@@ -174,7 +174,7 @@ def test_a_stop_while_validating_saves_at_once_and_validates_next_time(
         monkeypatch.setattr(loop.validation.Validator, "evaluate", evaluate)
         assert test_training.train(config, data, tmp_path / "run") == 143
         assert checkpoints.latest_step(str(tmp_path / "run")) == step
-        assert len(reporting.read_metrics(str(tmp_path / "run"))) == step - 1
+        assert len(run_folder.read_metrics(str(tmp_path / "run"))) == step - 1
     monkeypatch.setattr(loop.validation.Validator, "evaluate", real)
     assert test_training.train(config, data, tmp_path / "run") == 0
     whole, run = ((tmp_path / name / "metrics.csv").read_text() for name in ("whole", "run"))
@@ -344,7 +344,7 @@ def test_a_rollback_from_a_bad_checkpoint_goes_to_the_one_before(data, tmp_path,
         (4, 0.5),
         (2, 0.25),
     ]
-    rates = [float(r["learning_rate"]) / 0.05 for r in reporting.read_metrics(tmp_path / "run")]
+    rates = [float(r["learning_rate"]) / 0.05 for r in run_folder.read_metrics(tmp_path / "run")]
     assert rates == pytest.approx([1, 1, 0.25, 0.25, 0.25, 0.25])
     assert run_folder.checkpoint_names(str(tmp_path / "run")) == ["ckpt-2", "ckpt-4", "ckpt-6"]
 

@@ -10,6 +10,7 @@ import sys
 import fixtures
 import pytest
 
+from srgan_tf import run_folder
 from srgan_tf.config import (
     DataConfig,
     DiscriminatorConfig,
@@ -21,7 +22,7 @@ from srgan_tf.config import (
     StagesConfig,
     TrainConfig,
 )
-from srgan_tf.training import loop, reporting, steps
+from srgan_tf.training import loop, steps
 from srgan_tf.training import run as run_lib
 
 LONG = bool(os.environ.get("SRGAN_LONG_TESTS"))
@@ -129,7 +130,7 @@ def test_memory_and_open_files_stay_as_they_are(soaked):
 
 def test_event_files_are_two_and_grow_by_rows_alone(soaked):
     run_dir, _, _ = soaked
-    rows = reporting.read_metrics(str(run_dir))
+    rows = run_folder.read_metrics(str(run_dir))
     assert len(rows) >= 5 * STEPS // EVERY
     sizes = {}
     for kind in ("train", "eval"):

@@ -23,7 +23,7 @@ from srgan_tf.data import records
 from srgan_tf.models import discriminators
 from srgan_tf.serving import export, model_record
 from srgan_tf.serving.upscaler import Upscaler
-from srgan_tf.training import checkpoints, loop, reporting, stopping, validation
+from srgan_tf.training import checkpoints, loop, stopping, validation
 from srgan_tf.training import run as run_lib
 
 
@@ -73,7 +73,7 @@ def test_run_folder_has_what_design_says(whole):
 
 
 def test_metrics_have_every_step_and_stage(whole):
-    rows = reporting.read_metrics(str(whole))
+    rows = run_folder.read_metrics(str(whole))
     assert [int(row["step"]) for row in rows] == list(range(1, 10))
     assert [row["stage"] for row in rows] == ["pretrain"] * 3 + ["discriminator"] * 3 + ["gan"] * 3
     assert rows[0]["content_mse"] and not rows[0]["discriminator_loss"]
@@ -175,7 +175,7 @@ def test_a_run_with_every_option_is_continued_to_the_bit(data, averaged, tmp_pat
     for name, value in expected.items():
         np.testing.assert_array_equal(got[name], value, err_msg=name)
     assert (run_dir / "metrics.csv").read_text() == (averaged / "metrics.csv").read_text()
-    row = reporting.read_metrics(str(averaged))[-1]
+    row = run_folder.read_metrics(str(averaged))[-1]
     assert float(row["r1"]) > 0 and float(row["content_mse"]) > 0
 
 
@@ -193,7 +193,7 @@ def test_average_is_what_is_validated_exported_and_upscaled_with(data, averaged,
     split = records.open_split(data, "validation")
     generator, _, _ = run_folder.load_generator(str(averaged))
     scores = validation.Validator(split, optioned(), generator).evaluate()
-    row = reporting.read_metrics(str(averaged))[-1]
+    row = run_folder.read_metrics(str(averaged))[-1]
     assert float(row["validation_psnr_y"]) == pytest.approx(scores["psnr_y"], abs=1e-4)
     for chosen, expected in ((None, "ema"), ("raw", "raw")):
         exported = export.export(
@@ -366,7 +366,7 @@ def test_command_stops_on_ctrl_c_and_saves(data, tmp_path):
         _command(data, run_dir, "--pretrain_steps=100000"), stderr=subprocess.PIPE, text=True
     ) as process:
         deadline = time.time() + 120
-        while len(reporting.read_metrics(str(run_dir))) < 3 and time.time() < deadline:
+        while len(run_folder.read_metrics(str(run_dir))) < 3 and time.time() < deadline:
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         _, text = process.communicate(timeout=60)

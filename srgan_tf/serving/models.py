@@ -1,7 +1,6 @@
 """Loads a model for upscaling from where it lies: a run folder, a SavedModel, or a wheel."""
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -176,13 +175,9 @@ def _find_saved_model(path: str) -> str:
             f"There is no folder {path} (a run folder or a SavedModel), nor a pretrained model of "
             f"that name (there are: {names})."
         )
-    if tf.saved_model.contains_saved_model(path):
-        return path
-    versions = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
-    for version in sorted((name for name in versions if name.isdigit()), key=int, reverse=True):
-        directory = os.path.join(path, version)
-        if tf.saved_model.contains_saved_model(directory):
-            return directory
+    directory = model_record.newest(path)
+    if directory:
+        return directory
     raise errors.InputError(
         f"{path} is neither a run folder (it has no {run_folder.CONFIG}) nor a SavedModel (it has "
         "no saved_model.pb, nor has a numbered subfolder)."

@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-from srgan_tf.training import reporting
+from srgan_tf import run_folder
 
 CURVES = "curves.png"
 _NO_LINES = ("stage", "step", "learning_rate")
@@ -21,7 +21,7 @@ def write_curves(run_dir: str, bicubic_psnr: float) -> str | None:
     # Imported here: it takes half a second, and only the end of a run needs it.
     from matplotlib.figure import Figure
 
-    rows = reporting.read_metrics(run_dir)
+    rows = run_folder.read_metrics(run_dir)
     if not rows:
         return None
     series = {name: _series(rows, name) for name in rows[0] if name not in _NO_LINES}

@@ -98,7 +98,7 @@ class Doctor:
             self._silent = False
 
     def observe(self, row: Mapping[str, object]) -> None:
-        """Looks at a row as `reporting.MetricsFile` takes it, or `reporting.read_metrics` gives it.
+        """Looks at a row as `reporting.MetricsFile` takes or `run_folder.read_metrics` gives it.
 
         What the row does not have (a stage or an older version lacks it) is not complained about.
         """

@@ -1,15 +1,12 @@
 """What a run runs on: versions, devices, threads, commit; recorded in config.json."""
 
-import os
 import platform
-import subprocess
 from importlib import metadata
 from typing import Any
 
 import tensorflow as tf
 
-import srgan_tf
-from srgan_tf import machine
+from srgan_tf import machine, source
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "pillow")
 
@@ -27,7 +24,7 @@ def describe() -> dict[str, Any]:
             "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
             "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
         },
-        "commit": _commit(),
+        "commit": source.commit(),
     }
 
 
@@ -40,21 +37,6 @@ def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """Returns the git commit of the source, marked when it was changed; None outside git."""
-    folder = os.path.dirname(os.path.abspath(srgan_tf.__file__))
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        # A package that is installed inside somebody else's repository is not part of it.
-        tracked = ["git", "-C", folder, "ls-files", "--error-unmatch", "config.py"]
-        subprocess.run(tracked, capture_output=True, check=True, timeout=10)
-        return subprocess.run(
-            command, capture_output=True, check=True, text=True, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
         return None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import logging
 
+from srgan_tf import run_folder
 from srgan_tf.config import TrainConfig
 from srgan_tf.training import checkpoints as checkpoints_lib
 from srgan_tf.training import doctor, reporting, stopping, validation, waiting
@@ -47,8 +48,8 @@ class Observer:
         """Takes the rows after `step` out of metrics.csv; the doctor knows those that are left."""
         self._metrics = reporting.MetricsFile(self._run_dir, self._config, step)
         if self._doctor:
-            path = os.path.join(self._run_dir, reporting.METRICS)
-            self._doctor.recall(reporting.read_metrics(self._run_dir), path)
+            path = os.path.join(self._run_dir, run_folder.METRICS)
+            self._doctor.recall(run_folder.read_metrics(self._run_dir), path)
 
     def scalars(self, row: dict[str, Any], values: dict[str, float], *, summarized: bool) -> None:
         """Looks at the scalars of a step; `row` has them for metrics.csv, with what names them."""

@@ -13,8 +13,6 @@ from srgan_tf import errors, files, run_folder, terminal
 from srgan_tf.config import TrainConfig
 from srgan_tf.training import validation
 
-METRICS = "metrics.csv"
-
 
 def columns(config: TrainConfig) -> list[str]:
     """Returns the columns of metrics.csv: the same for all stages; what a stage lacks is empty."""
@@ -45,11 +43,13 @@ class MetricsFile:
 
     def __init__(self, run_dir: str, config: TrainConfig, start_step: int):
         """Keeps the rows up to `start_step`, which the checkpoint holds; later ones come again."""
-        self._path = os.path.join(run_dir, METRICS)
+        self._path = os.path.join(run_dir, run_folder.METRICS)
         self._columns = columns(config)
         header = dict(zip(self._columns, self._columns, strict=True))
         try:
-            kept = [row for row in read_metrics(run_dir) if int(row["step"]) <= start_step]
+            kept = [
+                row for row in run_folder.read_metrics(run_dir) if int(row["step"]) <= start_step
+            ]
             rows = "".join(map(self._format, [header, *kept]))
         except (KeyError, TypeError, ValueError, csv.Error) as error:
             raise errors.InputError(
@@ -73,17 +73,6 @@ class MetricsFile:
         line = io.StringIO()
         csv.DictWriter(line, self._columns, lineterminator="\n").writerow(row)
         return line.getvalue()
-
-
-def read_metrics(run_dir: str) -> list[dict[str, str]]:
-    """Returns the complete rows of metrics.csv; empty when there is none yet."""
-    path = os.path.join(run_dir, METRICS)
-    if not tf.io.gfile.exists(path):
-        return []
-    with tf.io.gfile.GFile(path) as file:
-        text = file.read()
-    # A kill can cut the last line short, even within its last number.
-    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
 
 
 class Progress:

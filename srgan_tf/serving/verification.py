@@ -1,0 +1,137 @@
+"""Compares a saved model, loaded again, with the generator that it was made from, on photos.
+
+Every signature is compared that the model offers; without a comparison here none is published. The
+photos are crops that come with the package (photos/, free ones).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from srgan_tf import errors, images
+
+PHOTOS = ("dogs.png", "fig.png")
+MOST_PIXELS = 61 * 45
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """A photo as a file has it, and as uint8 `[1, H, W, 3]`."""
+
+    name: str
+    encoded: bytes
+    lr: tf.Tensor
+
+
+def photos() -> list[Photo]:
+    """Returns the photos that come with the package; their sides are odd."""
+    found = []
+    for name in PHOTOS:
+        encoded = resources.files("srgan_tf.serving").joinpath("photos", name).read_bytes()
+        found.append(Photo(name, encoded, tf.io.decode_png(encoded, channels=3)[None]))
+    return found
+
+
+# Signatures by name, and a photo, to SR `[1, h, w, 3]` in grey levels.
+_Run = Callable[[Mapping[str, Any], Photo], tf.Tensor]
+
+
+def _default(signatures: Mapping[str, Any], photo: Photo) -> tf.Tensor:
+    return signatures["serving_default"](lr=photo.lr)["sr"]
+
+
+def _float(signatures: Mapping[str, Any], photo: Photo) -> tf.Tensor:
+    sr = signatures["upscale_float"](lr=images.uint8_to_unit(photo.lr))["sr"]
+    return sr * float(tf.uint8.max)
+
+
+def _bytes(signatures: Mapping[str, Any], photo: Photo) -> tf.Tensor:
+    made = signatures["upscale_bytes"](image_bytes=tf.constant([photo.encoded]))
+    status = made["status"].numpy()[0].decode()
+    if status != "OK":
+        raise errors.RunError(f"The exported model cannot read {photo.name}: it {status}.")
+    return tf.io.decode_png(made["output_bytes"][0], channels=3)[None]
+
+
+def _halves(signatures: Mapping[str, Any], photo: Photo) -> tf.Tensor:
+    return signatures["tail"](features=signatures["trunk"](lr=photo.lr)["features"])["sr"]
+
+
+RUNS: dict[str, _Run] = {
+    "serving_default": _default,
+    "upscale_float": _float,
+    "upscale_bytes": _bytes,
+    "trunk": _halves,
+    "tail": _halves,
+}
+
+
+# It repeats a part of the record and makes no pictures.
+_WORDS = "describe"
+
+
+def verify(generator: tf.keras.Model, directory: str, tolerance: float) -> dict[str, Any]:
+    """Compares the SavedModel in `directory` with `generator`.
+
+    Returns:
+        What is recorded: the `signatures` with their inputs and outputs; `verified`, how far each
+        is from the generator at most (grey levels), and PSNR in dB (None: identical).
+
+    Raises:
+        errors.RunError: a signature differs by more than `tolerance` grey levels.
+    """
+    signatures = tf.saved_model.load(directory).signatures
+    pictured = [name for name in signatures if name != _WORDS]
+    unknown = sorted(set(pictured) - set(RUNS))
+    if unknown:
+        raise ValueError(f"No comparison for the signatures {unknown}; add them to RUNS.")
+    found = {}
+    for name in pictured:
+        made = [RUNS[name](signatures, photo).numpy().astype(np.float64) for photo in photos()]
+        wanted = [_wanted(generator, photo, name) for photo in photos()]
+        found[name] = _score([one - other for one, other in zip(made, wanted, strict=True)])
+        # Not `>`: a difference that is no number must not pass.
+        if not found[name]["max_difference"] <= tolerance:
+            raise errors.RunError(
+                f"The exported model differs from the generator by up to "
+                f"{found[name]['max_difference']:g} grey levels (signature {name}, of which "
+                f"{tolerance:g} are rounding); nothing was published."
+            )
+    return {
+        "signatures": {name: _describe(signatures[name]) for name in signatures},
+        "verified": {"photos": list(PHOTOS), "tolerance": tolerance, "signatures": found},
+    }
+
+
+def _wanted(generator: tf.keras.Model, photo: Photo, name: str) -> np.ndarray:
+    sr = generator(images.uint8_to_unit(photo.lr), training=False)
+    if name == "upscale_float":
+        unit = tf.clip_by_value(images.signed_to_unit(sr), 0.0, 1.0)
+        return unit.numpy().astype(np.float64) * tf.uint8.max
+    return images.signed_to_uint8(sr).numpy().astype(np.float64)
+
+
+def _score(differences: list[np.ndarray]) -> dict[str, float | None]:
+    flat = np.concatenate([one.ravel() for one in differences])
+    square = float(np.mean(flat**2))
+    psnr = round(float(10 * np.log10(tf.uint8.max**2 / square)), 2) if square else None
+    return {"max_difference": round(float(np.max(np.abs(flat))), 4), "psnr": psnr}
+
+
+def _describe(signature: Any) -> dict[str, Any]:
+    """Returns inputs and outputs as `{name: [dtype, shape]}`."""
+    inputs = signature.structured_input_signature[1].values()
+    outputs = signature.structured_outputs
+    return {
+        "inputs": {spec.name: _spec(spec) for spec in inputs},
+        "outputs": {name: _spec(spec) for name, spec in outputs.items()},
+    }
+
+
+def _spec(spec: tf.TensorSpec) -> list[Any]:
+    shape = None if spec.shape.rank is None else spec.shape.as_list()
+    return [spec.dtype.name, shape]
