@@ -99,7 +99,7 @@ def _from_generator(
     generator: tf.keras.Model, config: config_lib.GeneratorConfig, scale: int, prepare: _Prepare
 ) -> tuple[engine_lib.Engine, str]:
     module = servable.ServingModule(folding.fold(generator, config, scale))
-    engine = _engine(prepare(module.signatures()), module.facts(scale), keep=module)
+    engine = _engine(prepare(module.functions()), module.facts(scale), keep=module)
     return engine, fingerprint.of_weights(module.weights)
 
 
@@ -110,8 +110,8 @@ def _from_saved_model(
     try:
         with export.quiet():
             loaded = tf.saved_model.load(directory)
-        # A client that cuts tiles itself needs none in the graph, nor a limit. No export lacks it.
-        functions = {**loaded.signatures, servable.SIGNATURE: loaded.upscale}
+        # Tiles are cut here: the signatures have tiles and limits of their own.
+        functions = servable.functions(loaded)
     except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0]
         raise errors.InputError(f"{directory} cannot be loaded: {reason}") from error

@@ -102,7 +102,6 @@ class ServedModule(servable.ServingModule):
     def signatures(self) -> dict[str, Any]:
         """Returns the functions by the names of their signatures."""
         return {
-            **super().signatures(),
             servable.SIGNATURE: self.serve,
             UPSCALE_FLOAT: self.upscale_float,
             UPSCALE_BYTES: self.upscale_bytes,
