@@ -54,8 +54,17 @@ _EXTRAS = {
         f"tensorflow-serving-api{_OLD_RANGE}; {_OLD}",
         f"tensorflow-serving-api{_NEW_RANGE}; {_NEW}",
     ],
+    # The page's own style sheet and elements stand in what Gradio draws, which changes.
+    "web": ["gradio>=6.31,<6.32"],
     # ruff's layout changes between minor versions.
-    "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.17,<0.18", "packaging>=24", "pyyaml>=6"],
+    "dev": [
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "ruff>=0.17,<0.18",
+        "packaging>=24",
+        "playwright>=1.50",
+        "pyyaml>=6",
+    ],
 }
 
 
@@ -83,7 +92,7 @@ setuptools.setup(
         *setuptools.find_packages(include=["srgan_tf", "srgan_tf.*", "data_prep", "data_prep.*"]),
         "srgan_tf_scripts",
     ],
-    package_data={"srgan_tf.serving": ["photos/*", "templates/*"]},
+    package_data={"srgan_tf.serving": ["page/*", "photos/*", "templates/*"]},
     # The folder scripts/ must not claim the name `scripts` in the user's site-packages.
     package_dir={"srgan_tf_scripts": "scripts"},
     entry_points={
@@ -94,6 +103,7 @@ setuptools.setup(
             "srgan-export = srgan_tf_scripts.export:run",
             "srgan-upscale = srgan_tf_scripts.upscale:run",
             "srgan-degrade = srgan_tf_scripts.degrade:run",
+            "srgan-web = srgan_tf_scripts.web:run",
             "srgan-benchmark = srgan_tf_scripts.benchmark:run",
         ]
     },

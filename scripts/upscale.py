@@ -1,10 +1,12 @@
 """Upscales pictures.
 
 Usage: srgan-upscale --model=RUN_DIR --input=photos/ --output=upscaled/
+       srgan-upscale --server=grpc://HOST:8500 --model_name=NAME --input=photos/
 
 Inputs are files, folders (with their subfolders) or patterns, as flags or as plain arguments. Each
 picture becomes STEM_x4.png in the output folder; pictures that are there already are left alone,
-so an interrupted folder continues. Files that cannot be read are named at the end (exit code 1).
+so an interrupted folder continues. Files that cannot be read, and pictures that are there but made
+by another model, are named at the end (exit code 1). Inputs are never overwritten.
 """
 
 import os
@@ -15,8 +17,8 @@ from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors, files
-from srgan_tf.serving import memory
+from srgan_tf import cli, errors, files, flag_utils, photos
+from srgan_tf.serving import client, memory, remote
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -24,6 +26,13 @@ _MODEL = flags.DEFINE_string(
     "A run folder, a SavedModel, a folder of numbered SavedModels (the highest), or a pretrained "
     "model: srresnet (best PSNR) or srgan (sharpest); they need the extra `pretrained`.",
 )
+_SERVER = flags.DEFINE_string(
+    "server",
+    None,
+    "Instead of --model: a TensorFlow Serving server, grpc://HOST:PORT (the extra `serving`) or "
+    "http://HOST:PORT; grpcs and https for TLS.",
+)
+_SERVER_OPTIONS = flag_utils.define_fields(client.Options, "For --server: ")
 _INPUT = flags.DEFINE_multi_string(
     "input", [], "A picture, a folder or a pattern such as 'photos/*.jpg'; may be repeated."
 )
@@ -34,8 +43,15 @@ _COMPARE = flags.DEFINE_boolean(
 _FORMAT = flags.DEFINE_enum(
     "format",
     "png",
-    ["png", "jpeg", "webp", "same"],
+    ["png", "jpeg", "webp", "tiff", "same"],
     "File format; same: each input's own. JPEG has no transparency: white instead.",
+)
+_QUALITY = flags.DEFINE_integer(
+    "quality",
+    None,
+    f"Of JPEG and WebP (default: {photos.DEFAULT_QUALITY}); 100 is the best.",
+    lower_bound=1,
+    upper_bound=100,
 )
 _OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Write pictures again that exist already.")
 _CHECKPOINT = flags.DEFINE_string(
@@ -69,16 +85,18 @@ _PRECISION = flags.DEFINE_enum(
 _TILE_SIZE = flags.DEFINE_integer(
     "tile_size",
     None,
-    "Instead of --memory_mb: tiles of this many pixels a side plus an overlap around each.",
+    "Instead of --memory_mb: tiles of this many pixels a side plus an overlap around each. With "
+    f"--server the default makes requests of {remote.TILE_SIDE}x{remote.TILE_SIDE}.",
     lower_bound=1,
 )
+_MODEL_OPTIONS = (_CHECKPOINT, _WEIGHTS, _MEMORY_MB, _BACKEND, _PRECISION, _TILE_SIZE)
 
 
 def main(argv: list[str]) -> int:
     """Loads the model, upscales every picture and says what became of them."""
     inputs = [files.expand(one) for one in _INPUT.value + argv[1:]]
-    if not _MODEL.value:
-        raise errors.InputError("--model is needed; see --help.")
+    if bool(_MODEL.value) == bool(_SERVER.value):
+        raise errors.InputError("Give either --model or --server; see --help.")
     if not inputs:
         raise errors.InputError("There is nothing to upscale: give --input=FILE, DIR or PATTERN.")
     files.find(inputs)  # What is missing is named at once, before anything is loaded or made.
@@ -88,25 +106,24 @@ def main(argv: list[str]) -> int:
     from srgan_tf.serving import batch, pictures
     from srgan_tf.serving.upscaler import Upscaler
 
-    model = Upscaler.load(
-        files.expand(_MODEL.value),
-        _CHECKPOINT.value,
-        weights=_WEIGHTS.value,
-        tile_size=_TILE_SIZE.value,
-        memory_mb=_MEMORY_MB.value,
-        backend=_BACKEND.value,
-        precision=_PRECISION.value,
-    )
-    jobs = pictures.plan(
-        inputs,
-        output,
-        scale=model.scale,
-        file_format=_FORMAT.value,
-        compare=_COMPARE.value,
-    )
-    summary = batch.run(jobs, model, overwrite=_OVERWRITE.value)
+    if _QUALITY.value is not None:
+        pictures.require_lossy(inputs, _FORMAT.value)
+    # What is not for this kind of model is refused there. A budget there is always.
+    given = [one for one in (*_MODEL_OPTIONS, *_SERVER_OPTIONS) if one.present]
+    options = {} if _SERVER.value else {_MEMORY_MB.name: _MEMORY_MB.value}
+    options |= {one.name: one.value for one in given}
+    with Upscaler.load(_SERVER.value or files.expand(_MODEL.value), **options) as model:
+        jobs = pictures.plan(
+            inputs,
+            output,
+            scale=model.scale,
+            file_format=_FORMAT.value,
+            compare=_COMPARE.value,
+        )
+        quality = photos.DEFAULT_QUALITY if _QUALITY.value is None else _QUALITY.value
+        summary = batch.run(jobs, model, overwrite=_OVERWRITE.value, quality=quality)
     cli.emit(summary.text(output))
-    return 1 if summary.failed else 0
+    return 0 if summary.complete else 1
 
 
 def run() -> None:

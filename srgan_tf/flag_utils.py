@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 # Groups whose fields need no prefix: their names are clear by themselves.
 _PLAIN_GROUPS = ("data", "run")
+_PLAIN = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
 
 def define_flags(cls: type = config_lib.TrainConfig, skip: tuple[str, ...] = ("recipe",)) -> None:
@@ -35,6 +36,21 @@ def define_flags(cls: type = config_lib.TrainConfig, skip: tuple[str, ...] = ("r
                 flags.DEFINE(
                     parser, flag_name(path), None, text, serializer=flags.ArgumentSerializer()
                 )
+
+
+def define_fields(cls: type, note: str) -> list[flags.FlagHolder]:
+    """Defines a flag for every field of a flat dataclass, `note` before its help.
+
+    Where a flag is not given its value is None: the default is the dataclass's.
+    """
+    flags.disclaim_key_flags()
+    made = []
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        (kind,) = {hints[field.name], *typing.get_args(hints[field.name])} & _PLAIN.keys()
+        default = "" if field.default in (None, "") else f" (default: {field.default:g})"
+        made.append(_PLAIN[kind](field.name, None, f"{note}{field.metadata['help']}{default}"))
+    return made
 
 
 def flag_name(path: tuple[str, ...]) -> str:

@@ -1,7 +1,8 @@
 """Reads and writes photos as users have them; Pillow and NumPy only, no TensorFlow.
 
 What a file holds becomes uint8 RGB `[H, W, 3]`, upright, with alpha kept apart. The pixel count is
-checked from the header, before anything is decoded. Colour profiles are ignored except for CMYK.
+checked from the header, before anything is decoded. Colour profiles are kept (metadata.py) but not
+applied, except that of CMYK.
 """
 
 import contextlib
@@ -9,15 +10,16 @@ import dataclasses
 import functools
 import io
 import os
+import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from srgan_tf import errors, files
+from srgan_tf import errors, files, metadata, png
 
 DEFAULT_MAX_PIXELS = 200_000_000
 
@@ -31,6 +33,10 @@ EXTENSIONS = (
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
 _HEIC = (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf")
+# Of JPEG and WebP; Pillow's own 75 shows blocks in what was just made sharp.
+DEFAULT_QUALITY = 95
+LOSSY = ("JPEG", "WEBP")
+
 _SAVED_AS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -42,6 +48,20 @@ _SAVED_AS = {
 }
 # In pixels, of what `save` writes; the others hold more than fits into memory.
 LARGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
+# Pillow decodes 16-bit colours to their upper bytes. Told that the bytes stand the other way round,
+# it decodes to the lower ones.
+_LOWER_BYTES = {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA")
+    for order, other in (
+        ("B", "L"),
+        ("L", "B"),
+        ("N", "B" if sys.byteorder == "little" else "L"),
+    )
+}
+_GREY_ALPHA_16 = "LA;16B"
+_LOWER_BYTES[_GREY_ALPHA_16] = "RGBA"
+_GREY = ("1", "L", "LA", "La")
 # EXIF orientations that exchange height and width.
 _LYING = (5, 6, 7, 8)
 _header_lock = threading.Lock()
@@ -61,11 +81,16 @@ class PhotoError(errors.InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """A decoded photo: `rgb` uint8 `[H, W, 3]`, not premultiplied; `alpha` uint8 `[H, W]`."""
+    """A decoded photo: `rgb` uint8 `[H, W, 3]`, not premultiplied; `alpha` uint8 `[H, W]`.
+
+    `was_deep`: it had more than 8 bits a channel.
+    """
 
     rgb: np.ndarray
     alpha: np.ndarray | None
     is_grey: bool
+    was_deep: bool = False
+    about: metadata.Metadata = metadata.Metadata()
 
 
 def find(inputs: Sequence[str]) -> list[str]:
@@ -79,20 +104,28 @@ def find(inputs: Sequence[str]) -> list[str]:
 def load(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
     """Decodes a path or a file-like object; the first frame of an animation.
 
-    EXIF orientation is applied; 16-bit grey is scaled to 8 bits; palettes, CMYK and bilevel
-    pictures become RGB; grey is repeated into three channels.
+    EXIF orientation is applied; 16 bits a channel are rounded to 8; palettes, CMYK and bilevel
+    pictures become RGB; grey is repeated into three channels. A PNG whose chunks beside the pixels
+    are broken is read without them.
 
     Raises:
         PhotoError: it is unreadable, empty, no image, corrupt, truncated, too large or unsupported.
     """
-    with _opened(source, max_pixels) as image:
-        with _decoding_errors():
-            image.load()
-            # After load(), because Pillow turns TIFF there and then removes the tag.
-            # Broken metadata does not spoil pixels, and Pillow raises what it likes (struct.error).
-            with contextlib.suppress(Exception):
-                ImageOps.exif_transpose(image, in_place=True)
-            return _to_photo(image)
+    return _mended(_load, source, max_pixels)
+
+
+def from_picture(image: Image.Image) -> Photo:
+    """Returns the photo in a picture of Pillow's, upright, as `load` does for a file.
+
+    Raises:
+        PhotoError: it is corrupt, truncated or unsupported.
+    """
+    with _decoding_errors():
+        image.load()
+        about = metadata.read(image, grey=image.mode in _GREY or image.mode.startswith("I"))
+        with contextlib.suppress(Exception):
+            image = ImageOps.exif_transpose(image)  # Not in place: it is the caller's.
+        return dataclasses.replace(_to_photo(image), about=about)
 
 
 def size(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
@@ -101,19 +134,7 @@ def size(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tup
     Raises:
         PhotoError: as in `load`, for what the header shows.
     """
-    with _opened(source, max_pixels) as image:
-        width, height = image.size
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
-            # Newer Pillows turn the size of a lying TIFF already, older ones do not.
-            tags = image.tag_v2
-            width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
-        # Asked for its EXIF data, Pillow decodes a whole PNG that has none in front of its pixels.
-        if image.format == "PNG" and "exif" not in image.info:
-            return height, width
-        with contextlib.suppress(Exception):
-            if image.getexif().get(ExifTags.Base.Orientation) in _LYING:
-                return width, height
-        return height, width
+    return _mended(_size, source, max_pixels)
 
 
 def from_array(array: np.ndarray) -> Photo:
@@ -125,13 +146,14 @@ def from_array(array: np.ndarray) -> Photo:
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or not 1 <= array.shape[2] <= 4 or array.dtype not in (np.uint8, np.uint16):
         raise PhotoError("unsupported", f"an array of {array.dtype}, shape {list(array.shape)}")
-    if array.dtype == np.uint16:
+    deep = array.dtype == np.uint16
+    if deep:
         array = _sixteen_to_eight(array)
     channels = array.shape[2]
     colours = array[..., : 1 if channels < 3 else 3]
     alpha = array[..., -1].copy() if channels in (2, 4) else None
     rgb = np.ascontiguousarray(np.broadcast_to(colours, (*array.shape[:2], 3)))
-    return Photo(rgb, alpha, is_grey=channels < 3)
+    return Photo(rgb, alpha, is_grey=channels < 3, was_deep=deep)
 
 
 def flatten(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
@@ -148,12 +170,14 @@ def save(
     rgb: np.ndarray,
     alpha: np.ndarray | None = None,
     *,
-    quality: int = 95,
+    quality: int = DEFAULT_QUALITY,
     grey: bool = False,
+    about: metadata.Metadata | None = None,
 ) -> None:
     """Writes uint8 RGB `[H, W, 3]` (and alpha `[H, W]`) atomically, in the extension's format.
 
-    JPEG and BMP hold no alpha: the picture is put on white. `quality` is for JPEG and WebP.
+    JPEG and BMP hold no alpha: the picture is put on white. `quality` (1 to 100) is for JPEG and
+    WebP; `grey` writes one channel where the format has it; of `about` goes in what fits.
 
     Raises:
         errors.InputError: the extension names no format that can be written.
@@ -166,12 +190,28 @@ def save(
     if alpha is not None:
         picture.putalpha(Image.fromarray(alpha))
     options = {
-        "JPEG": {"quality": quality, "subsampling": 0},
+        "JPEG": {"quality": quality} | ({} if grey else {"subsampling": 0}),
         "WEBP": {"quality": quality, "exact": True},
-    }
+    }.get(kind, {})
+    if kind == "PNG":
+        chunks = metadata.png_chunks(about) if about else []
+        pixels = np.asarray(picture).reshape(*rgb.shape[:2], -1)
+        files.write_atomically(path, png.encode([pixels], *pixels.shape, chunks))
+        return
+    if about:
+        if kind == "WEBP" and grey:  # It has no grey.
+            about = dataclasses.replace(about, icc=None)
+        options |= metadata.save_options(about, kind)
     encoded = io.BytesIO()
-    picture.save(encoded, kind, **options.get(kind, {}))
+    picture.save(encoded, kind, **options)
     files.write_atomically(path, [encoded.getbuffer()])
+
+
+def made_by(path: str) -> str | None:
+    """Returns the model that has written a picture, by its header; None if it does not say so."""
+    with contextlib.suppress(PhotoError), _opened(path, sys.maxsize) as image:
+        return metadata.made_by(image)
+    return None
 
 
 def require_format(path: str) -> str:
@@ -185,6 +225,111 @@ def require_format(path: str) -> str:
         choices = ", ".join(_SAVED_AS)
         raise errors.InputError(f"cannot write {path}: choose one of the extensions {choices}")
     return kind
+
+
+_Result = TypeVar("_Result")
+
+
+def _mended(
+    function: Callable[[str | BinaryIO, int], _Result], source: str | BinaryIO, max_pixels: int
+) -> _Result:
+    """Calls `function`, and once more with a PNG's essential chunks if it finds it broken."""
+    start = 0 if isinstance(source, str) else source.tell()
+    try:
+        return function(source, max_pixels)
+    except PhotoError as error:
+        if error.kind != "corrupt":
+            raise
+        try:
+            if isinstance(source, str):
+                with files.open_file(source) as stream:
+                    essential = png.essential(stream)
+            else:
+                source.seek(start)
+                essential = png.essential(source)
+            if essential is not None:
+                return function(io.BytesIO(essential), max_pixels)
+        except (PhotoError, OSError):
+            pass
+        raise
+
+
+def _load(source: str | BinaryIO, max_pixels: int) -> Photo:
+    start = 0 if isinstance(source, str) else source.tell()
+    with _opened(source, max_pixels) as image, _decoding_errors():
+        modes = _raw_modes(image)
+        deep = any(";16" in mode for mode in modes)
+        image.load()
+        grey = image.mode in _GREY or image.mode.startswith("I") or set(modes) == {_GREY_ALPHA_16}
+        about = metadata.read(image, grey=grey)
+        _upright(image)
+        if modes and all(mode in _LOWER_BYTES for mode in modes):
+            if not isinstance(source, str):
+                source.seek(start)
+            wide = _sixteen_bits(image, source, max_pixels)
+            photo = from_array(_keyed(wide, image.info.get("transparency")))
+        else:
+            photo = _to_photo(image)
+    return dataclasses.replace(photo, was_deep=deep or photo.was_deep, about=about)
+
+
+def _sixteen_bits(upper: Image.Image, source: str | BinaryIO, max_pixels: int) -> np.ndarray:
+    """Returns uint16 `[H, W, C]` of a picture of which Pillow decoded the upper bytes."""
+    with _opened(source, max_pixels) as lower:
+        grey = _raw_modes(lower)[0] == _GREY_ALPHA_16
+        lower.tile = [
+            (
+                *tile[:3],
+                _LOWER_BYTES[raw]
+                if isinstance(tile[3], str)
+                else (_LOWER_BYTES[raw], *tile[3][1:]),
+            )
+            for tile, raw in zip(lower.tile, _raw_modes(lower), strict=True)
+        ]
+        lower.load()
+        _upright(lower)
+        least = np.asarray(lower).astype(np.uint16)
+    if grey:  # Decoded as if they were four channels of 8 bits.
+        return least[..., ::2] << 8 | least[..., 1::2]
+    return np.asarray(upper).astype(np.uint16) << 8 | least
+
+
+def _keyed(wide: np.ndarray, key: int | tuple[int, ...] | None) -> np.ndarray:
+    """Adds alpha to uint16 `[H, W, 1 or 3]` where one colour stands for transparency."""
+    if key is None or wide.shape[2] in (2, 4):
+        return wide
+    alpha = np.where((wide == np.array(key)).all(-1), 0, np.iinfo(np.uint16).max)
+    return np.dstack([wide, alpha.astype(np.uint16)])
+
+
+def _size(source: str | BinaryIO, max_pixels: int) -> tuple[int, int]:
+    with _opened(source, max_pixels) as image:
+        width, height = image.size
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            # Newer Pillows turn the size of a lying TIFF already, older ones do not.
+            tags = image.tag_v2
+            width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
+        with contextlib.suppress(Exception):
+            # Asked for its EXIF data, Pillow decodes a whole PNG that has none in front of its
+            # pixels; what it makes of XMP is the general part of it.
+            png_without = image.format == "PNG" and "exif" not in image.info
+            exif = Image.Image.getexif(image) if png_without else image.getexif()
+            if exif.get(ExifTags.Base.Orientation) in _LYING:
+                return width, height
+        return height, width
+
+
+def _upright(image: Image.Image) -> None:
+    """Applies the orientation, after load(): Pillow turns TIFF there and removes the tag."""
+    # Broken metadata does not spoil pixels, and Pillow raises what it likes (struct.error).
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def _raw_modes(image: Image.Image) -> list[str]:
+    """Returns how the file's pixels are stored, tile by tile, as Pillow names it."""
+    arguments = [tile[3] for tile in image.tile]
+    return [str(one[0] if isinstance(one, tuple) and one else one) for one in arguments]
 
 
 @contextlib.contextmanager
@@ -262,14 +407,15 @@ def _decoding_errors() -> Iterator[None]:
 def _to_photo(image: Image.Image) -> Photo:
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
-        return from_array(np.asarray(image).astype(np.uint16))
+        wide = np.asarray(image).astype(np.uint16)[..., None]
+        return from_array(_keyed(wide, image.info.get("transparency")))
     if mode in ("I", "F", "LAB"):
         raise PhotoError("unsupported", f"pixels of type {mode!r}; convert it to 8 bits first")
     if mode == "CMYK":
         return from_array(np.asarray(_cmyk_to_rgb(image)))
     if mode == "La":
         image = image.convert("LA")
-    grey = mode in ("1", "L", "LA", "La")
+    grey = mode in _GREY
     transparent = image.has_transparency_data
     target = ("LA" if transparent else "L") if grey else ("RGBA" if transparent else "RGB")
     # convert() copies even where there is nothing to convert.

@@ -7,7 +7,8 @@ strips' filtered rows then go into one zlib stream. Pixels are 8-bit grey, RGB, 
 import io
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -15,12 +16,19 @@ from PIL import Image
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Channels -> the format's colour type.
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+_ESSENTIAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Pillow's own; by this many bytes a picture is filtered at a time.
 _LEVEL = 6
 _BAND_BYTES = 4_000_000
 
 
-def encode(strips: Iterable[np.ndarray], height: int, width: int, channels: int) -> Iterator[bytes]:
+def encode(
+    strips: Iterable[np.ndarray],
+    height: int,
+    width: int,
+    channels: int,
+    about: Sequence[tuple[bytes, bytes]] = (),
+) -> Iterator[bytes]:
     """Yields the file of a picture that comes as strips `[rows, width, channels]`, top first.
 
     Args:
@@ -28,12 +36,14 @@ def encode(strips: Iterable[np.ndarray], height: int, width: int, channels: int)
         height: rows of all strips together.
         width: columns.
         channels: 1, 2, 3 or 4.
+        about: kind and data of chunks that go in front of the pixels (metadata.py).
 
     Raises:
         ValueError: strips of another size or type.
     """
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
     yield _SIGNATURE + _chunk(b"IHDR", header)
+    yield from (_chunk(kind, data) for kind, data in about)
     compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
     above, written = None, 0
     for strip in strips:
@@ -51,6 +61,24 @@ def encode(strips: Iterable[np.ndarray], height: int, width: int, channels: int)
     if written != height:
         raise ValueError(f"The strips have {written} rows in all: {height=}.")
     yield _chunk(b"IDAT", compressor.flush()) + _chunk(b"IEND", b"")
+
+
+def essential(stream: BinaryIO) -> bytes | None:
+    """Returns a PNG file without what its pixels can do without; None if `stream` holds no PNG.
+
+    A chunk that is cut off ends it.
+    """
+    if stream.read(len(_SIGNATURE)) != _SIGNATURE:
+        return None
+    parts = [_SIGNATURE]
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        body = stream.read(length + 4)
+        if kind in _ESSENTIAL:
+            parts += [head, body]
+        if len(body) < length + 4 or kind == b"IEND":
+            break
+    return b"".join(parts)
 
 
 def _filtered(band: np.ndarray, above: np.ndarray | None) -> bytes:

@@ -6,7 +6,9 @@ import os
 import pathlib
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from srgan_tf import cli
+
+cli.prepare_tensorflow()  # As all commands begin.
 
 import numpy as np
 import pytest

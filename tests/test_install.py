@@ -20,7 +20,7 @@ from packaging import requirements
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-EXTRAS = ("gpu", "onnx", "openvino", "pretrained", "serving", "dev")
+EXTRAS = ("gpu", "onnx", "openvino", "pretrained", "serving", "web", "dev")
 COMMANDS = (
     "srgan-prepare",
     "srgan-train",
@@ -95,6 +95,8 @@ def test_installed_commands_run(tmp_path, editable):
         shown = run(venv / "bin" / command, "--help", cwd=tmp_path)
         assert shown.returncode == 0, shown.stderr
         assert f"Flags of {command}" in shown.stdout
+    page = copy if editable else site
+    assert (page / "srgan_tf" / "serving" / "page" / "elements.js").exists()
     where = (
         "import data_prep, srgan_tf, srgan_tf_scripts as s; print(s.__file__, srgan_tf.__file__)"
     )

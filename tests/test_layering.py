@@ -27,9 +27,11 @@ LEVELS = {
     "srgan_tf.addons": 0,
     "srgan_tf.images": 0,
     "srgan_tf.machine": 0,
+    "srgan_tf.source": 0,
     "srgan_tf.files": 0,
     "srgan_tf.checkpoint_files": 0,
     "srgan_tf.photos": 0,
+    "srgan_tf.metadata": 0,
     "srgan_tf.png": 0,
     "srgan_tf.cli": 0,
     "srgan_tf.terminal": 0,
@@ -70,6 +72,7 @@ WITHOUT_TENSORFLOW = [
     "terminal",
     "machine",
     "photos",
+    "metadata",
     "png",
     "bicubic",
 ]
@@ -87,6 +90,7 @@ COMMANDS = {
     "srgan-export": "scripts/export.py",
     "srgan-upscale": "scripts/upscale.py",
     "srgan-degrade": "scripts/degrade.py",
+    "srgan-web": "scripts/web.py",
     "srgan-benchmark": "scripts/benchmark.py",
 }
 

@@ -2,6 +2,8 @@
 
 import io
 import pickle
+import struct
+import zlib
 
 import fixtures
 import numpy as np
@@ -250,3 +252,99 @@ def test_find_gives_sorted_paths(tmp_path):
     for name in ("b.png", "a.jpg"):
         (tmp_path / name).write_bytes(b"")
     assert photos.find([str(tmp_path)]) == [str(tmp_path / "a.jpg"), str(tmp_path / "b.png")]
+
+
+def _png_of_16_bits(array, *chunks):
+    """Returns a PNG of uint16 `[H, W, C]`, which Pillow does not write for colours."""
+    height, width, channels = array.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    body = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    made = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in body
+    )
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(made))
+
+
+def _tiff_of_16_bits(array, order="<", compression=1):
+    """Returns an uncompressed or deflated (8) TIFF of uint16 `[H, W, C]`."""
+    height, width, channels = array.shape
+    pixels = array.astype(f"{order}u2").tobytes()
+    pixels = zlib.compress(pixels) if compression == 8 else pixels
+    deep = struct.pack(f"{order}{channels}H", *[16] * channels)
+    entries = [
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, channels, 8),
+        (259, 3, 1, compression),
+    ]
+    entries += [(262, 3, 1, 2), (273, 4, 1, 16), (277, 3, 1, channels), (278, 4, 1, height)]
+    entries += [(279, 4, 1, len(pixels))] + ([(338, 3, 1, 2)] if channels == 4 else [])
+    folder = struct.pack(f"{order}H", len(entries))
+    for tag, kind, count, value in entries:
+        short = kind == 3 and count == 1
+        folder += struct.pack(
+            f"{order}HHI" + ("HH" if short else "I"), tag, kind, count, value, *[0] * short
+        )
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 16 + len(pixels))
+    return io.BytesIO(start + deep.ljust(8, b"\0") + pixels + folder + bytes(4))
+
+
+# 257 is one level of 255; 128 is just below half of it, 129 just above: cut off, both would be 0.
+WIDE = np.array([0, 128, 129, 255, 257, 25700 + 128, 25700 + 129, 65535], np.uint16)
+NARROW = [0, 0, 1, 1, 1, 100, 101, 255]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_png_of_16_bits_is_rounded(channels):
+    array = np.stack([np.roll(WIDE, shift) for shift in range(channels)], -1)[None]
+    photo = photos.load(_png_of_16_bits(array))
+    expected = np.stack([np.roll(NARROW, shift) for shift in range(channels)], -1)
+    assert photo.was_deep and photo.is_grey == (channels < 3)
+    np.testing.assert_array_equal(photo.rgb[0], expected[:, : 1 if channels < 3 else 3] * [1, 1, 1])
+    if channels in (2, 4):
+        np.testing.assert_array_equal(photo.alpha[0], expected[:, -1])
+    assert not _loaded(RGB, "PNG").was_deep
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_tiff_of_16_bits_is_rounded(order, compression, channels):
+    array = np.stack([np.roll(WIDE, shift) for shift in range(channels)], -1)[None]
+    photo = photos.load(_tiff_of_16_bits(array, order, compression))
+    expected = np.stack([np.roll(NARROW, shift) for shift in range(channels)], -1)
+    assert photo.was_deep
+    np.testing.assert_array_equal(photo.rgb[0], expected[:, :3])
+    assert channels == 3 or photo.alpha[0].tolist() == expected[:, 3].tolist()
+
+
+def test_16_bits_are_turned_and_keyed_like_8():
+    array = np.arange(12, dtype=np.uint16).reshape(2, 2, 3) * 257
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    chunks = [(b"eXIf", exif.tobytes()[6:]), (b"tRNS", array[0, 1].astype(">u2").tobytes())]
+    photo = photos.load(_png_of_16_bits(array, *chunks))
+    np.testing.assert_array_equal(photo.rgb, np.rot90(array // 257, -1))
+    assert photo.alpha.tolist() == [[255, 255], [255, 0]]  # Top right has become bottom right.
+    grey = photos.load(_png_of_16_bits(WIDE[None, :, None], (b"tRNS", b"\x01\x01")))
+    assert grey.alpha.tolist() == [[255, 255, 255, 255, 0, 255, 255, 255]]
+
+
+@pytest.mark.parametrize("ending", ["jpg", "tif", "png", "bmp"])
+def test_grey_stays_grey_in_every_format_that_has_it(ending, tmp_path):
+    path = str(tmp_path / f"grey.{ending}")
+    photos.save(path, np.stack([GREY] * 3, -1), grey=True)
+    assert Image.open(path).mode == "L" and photos.load(path).is_grey
+
+
+def test_pictures_of_pillow_are_read_like_files_and_stay_as_they_are():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.open(_encoded(Image.fromarray(RGB), "PNG", exif=exif))
+    photo = photos.from_picture(image)
+    np.testing.assert_array_equal(photo.rgb, np.rot90(RGB, -1))
+    assert image.size == (44, 30) and image.getexif()[0x0112] == 6
+    np.testing.assert_array_equal(photos.from_picture(Image.fromarray(RGB)).rgb, RGB)

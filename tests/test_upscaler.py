@@ -321,3 +321,112 @@ def test_failures_are_named_in_the_order_of_the_pictures(upscaler, tmp_path):
         "3.png",
         "5.png",
     ]
+
+
+def _folder_of(tmp_path, **pictures_by_name):
+    (tmp_path / "in").mkdir()
+    for name, picture in pictures_by_name.items():
+        stem, _, extension = name.rpartition("_")
+        Image.fromarray(picture).save(tmp_path / "in" / f"{stem}.{extension}")
+    return str(tmp_path / "in")
+
+
+def test_what_another_model_has_made_is_not_taken_for_done(run_dir, upscaler, tmp_path):
+    source = _folder_of(tmp_path, a_png=fixtures.photo_like(8, 9), b_jpg=fixtures.photo_like(9, 8))
+    older = Upscaler.load(run_dir, "3")
+    exported = Upscaler.load(f"{run_dir}/saved_model")
+    assert older.fingerprint != upscaler.fingerprint == exported.fingerprint
+    for file_format in ("png", "jpeg", "webp", "tiff"):
+        output = str(tmp_path / file_format)
+        jobs = pictures.plan([source], output, scale=2, file_format=file_format, compare=True)
+        assert batch.run(jobs, older).complete
+        again = batch.run(jobs, older)
+        assert (again.skipped, again.unmarked, again.complete) == (2, 0, True)
+        os.remove(jobs[1].comparison)  # One that is half there is not finished by another model.
+        before = {name: os.stat(f"{output}/{name}").st_mtime_ns for name in os.listdir(output)}
+        other = batch.run(jobs, upscaler)
+        assert (other.done, other.skipped, other.complete) == (0, 0, False)
+        assert other.by_others == [job.target for job in jobs]
+        assert before == {n: os.stat(f"{output}/{n}").st_mtime_ns for n in os.listdir(output)}
+        said = other.text(output)
+        assert "2 pictures made by another model kept (--overwrite, or another --output):" in said
+        assert batch.run(jobs, upscaler, overwrite=True).done == 2
+        assert batch.run(jobs, exported).skipped == 2
+    Image.open(jobs[0].target).save(jobs[0].target)
+    assert "1 of which do not say which model" in batch.run(jobs, upscaler).text("out")
+
+
+def test_quality_makes_files_larger(upscaler, tmp_path):
+    source = _folder_of(tmp_path, a_png=fixtures.photo_like(20, 20))
+    for file_format in ("jpeg", "webp"):
+        sizes = []
+        for quality in (1, 60, 100):
+            jobs = pictures.plan([source], str(tmp_path), scale=2, file_format=file_format)
+            batch.run(jobs, upscaler, overwrite=True, quality=quality)
+            sizes.append(os.path.getsize(jobs[0].target))
+        assert sizes == sorted(set(sizes))
+
+
+def test_quality_that_no_output_has_is_refused(tmp_path):
+    source = _folder_of(tmp_path, a_png=fixtures.photo_like(4, 4))
+    for file_format in ("png", "tiff", "same"):
+        with pytest.raises(errors.InputError, match=f"--format={file_format} does not write here"):
+            pictures.require_lossy([source], file_format)
+    for file_format in ("jpeg", "webp"):
+        pictures.require_lossy([source], file_format)
+    Image.new("RGB", (4, 4)).save(tmp_path / "in" / "b.jpg")
+    pictures.require_lossy([source], "same")
+
+
+def test_16_bits_are_said(upscaler, tmp_path):
+    wide = np.arange(80, dtype=np.uint16).reshape(8, 10) * 800
+    source = _folder_of(tmp_path, a_png=wide, b_tif=wide, c_png=fixtures.photo_like(8, 8))
+    summary = batch.run(pictures.plan([source], str(tmp_path / "out"), scale=2), upscaler)
+    assert summary.done == 3
+    assert summary.text("out").splitlines()[1] == (
+        "2 pictures had 16 bits a channel; outputs have 8"
+    )
+
+
+def test_inputs_are_never_overwritten(upscaler, tmp_path):
+    own = fixtures.photo_like(8, 8)
+    source = _folder_of(tmp_path, a_png=own, a_x2_png=own, b_png=own)
+    os.symlink(f"{source}/a.png", f"{source}/b_x2.png")  # Would write through a link.
+    before = pathlib.Path(source, "a_x2.png").read_bytes()
+    jobs = pictures.plan([source], source, scale=2)
+    assert batch.run(jobs, upscaler).skipped == 2
+    summary = batch.run(jobs, upscaler, overwrite=True)
+    assert summary.done == 0 and len(summary.failed) == 2
+    assert "a_x2.png is one of the inputs and stays as it is" in summary.failed[0]
+    assert pathlib.Path(source, "a_x2.png").read_bytes() == before
+    np.testing.assert_array_equal(Image.open(f"{source}/a.png"), own)
+    # What was made here before is no input, though it is found there.
+    os.remove(f"{source}/a_x2.png")
+    os.remove(f"{source}/b_x2.png")
+    for overwrite in (False, True, True):
+        jobs = pictures.plan([source], source, scale=2)
+        assert batch.run(jobs, upscaler, overwrite=overwrite).done == 2
+
+
+def test_names_that_differ_in_capitals_alone(upscaler, tmp_path):
+    own = fixtures.photo_like(8, 8)
+    source = _folder_of(tmp_path, a_png=own, A_png=own, a_PNG=own)
+    if len(os.listdir(source)) < 3:
+        pytest.skip("here they are one file")
+    targets = [job.target for job in pictures.plan([source], "out", scale=2)]
+    assert len({target.casefold() for target in targets}) == 3
+
+
+def test_every_picture_is_like_its_input(upscaler, tmp_path):
+    grey, colour = fixtures.photo_like(8, 10)[..., 0], fixtures.photo_like(8, 10)
+    alpha = np.dstack([colour, grey])
+    source = _folder_of(tmp_path, g_png=grey, ga_png=np.dstack([grey, grey]), ca_png=alpha)
+    modes = {"png": "L LA RGBA", "tiff": "L LA RGBA", "webp": "RGB RGBA RGBA", "jpeg": "L L RGB"}
+    for file_format, expected in modes.items():
+        jobs = pictures.plan(
+            [source], str(tmp_path / "out"), scale=2, file_format=file_format, compare=True
+        )
+        assert batch.run(jobs, upscaler).done == 3
+        made = {os.path.basename(job.source): Image.open(job.target) for job in jobs}
+        assert [made[f"{name}.png"].mode for name in ("g", "ga", "ca")] == expected.split()
+        assert {picture.size for picture in made.values()} == {(20, 16)}

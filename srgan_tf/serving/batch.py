@@ -1,17 +1,22 @@
-"""Upscales planned pictures: one is read ahead, one computed, one written, at the same time."""
+"""Upscales planned pictures: one is read ahead, one computed, one written, at the same time.
 
+A model on a server is sent several pictures at a time, in order (`Upscaler.parallel`).
+"""
+
+import collections
 import contextlib
 import dataclasses
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent import futures
+from typing import Any
 
 import tensorflow as tf
 import tqdm
 
-from srgan_tf import errors, photos, terminal
-from srgan_tf.serving import comparison, pictures, writers
+from srgan_tf import __version__, errors, metadata, photos, terminal
+from srgan_tf.serving import channels, comparison, pictures, writers
 from srgan_tf.serving.upscaler import Upscaler
 
 _MAX_PIXELS = 400_000_000  # Of an output.
@@ -23,34 +28,40 @@ _Errors = (errors.InputError, tf.errors.ResourceExhaustedError, MemoryError, OSE
 
 
 def run(
-    jobs: Sequence[pictures.Job], upscaler: Upscaler, *, overwrite: bool = False
+    jobs: Sequence[pictures.Job],
+    upscaler: Upscaler,
+    *,
+    overwrite: bool = False,
+    quality: int = photos.DEFAULT_QUALITY,
 ) -> pictures.Summary:
     """Does the jobs with a progress bar; a picture that fails does not stop the others.
 
-    Interrupted, it leaves whole files only.
+    Interrupted, it leaves whole files only, and `upscaler` closed. They say which model made them,
+    and `quality` is that of JPEG and WebP.
     """
     summary, todo = pictures.Summary(), []
     for job in jobs:
-        wanted = [path for path in (job.target, job.comparison) if path]
-        wanted = [path for path in wanted if overwrite or not tf.io.gfile.exists(path)]
+        wanted = pictures.wanted(job, upscaler.fingerprint, summary, overwrite=overwrite)
         if wanted:
             todo.append((job, wanted))
-        else:
-            summary.skipped += 1
-    bar = terminal.progress(total=len(jobs), initial=summary.skipped, desc="upscale", unit="image")
-    with bar, _Worker(upscaler) as worker:
-        writing = None
+    settings = writers.Settings(quality, metadata.software(__version__, upscaler.fingerprint))
+    ready = len(jobs) - len(todo)
+    bar = terminal.progress(total=len(jobs), initial=ready, desc="upscale", unit="image")
+    with bar, _Worker(upscaler, settings) as worker:
+        begun: collections.deque[futures.Future] = collections.deque()
+
+        def finish(left: int) -> None:
+            while len(begun) > left:
+                begun.popleft().result().finish(summary, bar)
+
         for (job, wanted), photo in zip(todo, worker.read(todo), strict=True):
             large = isinstance(photo, photos.Photo) and photo.rgb.size > 3 * _AHEAD_PIXELS
-            if large and writing:
-                writing = writing.finish(summary, bar)
-            current = worker.start(job, wanted, photo)
+            if large:
+                finish(0)
+            begun.append(worker.begin(job, wanted, photo))
             del photo  # The next one may be large.
-            if writing:
-                writing.finish(summary, bar)
-            writing = current.finish(summary, bar) if large else current
-        if writing:
-            writing.finish(summary, bar)
+            finish(0 if large else upscaler.parallel)
+        finish(0)
     return summary
 
 
@@ -61,6 +72,7 @@ class _Writing:
     job: pictures.Job
     sinks: list[writers.Sink]
     error: BaseException | None = None
+    was_deep: bool = False
 
     def finish(self, summary: pictures.Summary, bar: tqdm.tqdm) -> None:
         """Waits for the files and notes in `summary` what became of the job."""
@@ -70,21 +82,30 @@ class _Writing:
             except _Errors as error:
                 self.error = self.error or error
         _note(self.job, self.error, summary)
+        summary.deep += self.was_deep and self.error is None
         bar.update()
 
 
 class _Worker(contextlib.ExitStack):
     """Reads, computes and starts to write pictures."""
 
-    def __init__(self, upscaler: Upscaler):
+    def __init__(self, upscaler: Upscaler, settings: writers.Settings):
         super().__init__()
         self._upscaler = upscaler
+        self._settings = settings
         self._reader = self.enter_context(futures.ThreadPoolExecutor(1))
-        # Two files of a picture that is computed, two of the one before it.
-        self._writers = self.enter_context(futures.ThreadPoolExecutor(4))
-        # Of the picture that is not complete: whatever ends the run, no thread waits for more.
+        # Two files of each picture that is computed, and of one before them.
+        self._writers = self.enter_context(futures.ThreadPoolExecutor(2 * upscaler.parallel + 2))
+        self._computing = self.enter_context(futures.ThreadPoolExecutor(upscaler.parallel))
+        # Of the pictures that are not complete: whatever ends the run, no thread waits for more.
         self._incomplete: set[threading.Event] = set()
-        self.callback(lambda: [aborted.set() for aborted in self._incomplete])
+        self.push(self._abort)
+
+    def _abort(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind:
+            for aborted in list(self._incomplete):
+                aborted.set()
+            self._upscaler.close()  # Ends what a server has not answered yet.
 
     def read(
         self, todo: Sequence[tuple[pictures.Job, Sequence[str]]]
@@ -106,6 +127,16 @@ class _Worker(contextlib.ExitStack):
                 ahead = self._reader.submit(_load, *todo[index + 1], scale, _AHEAD_PIXELS)
             yield photo
 
+    def begin(
+        self, job: pictures.Job, wanted: Sequence[str], photo: photos.Photo | BaseException
+    ) -> futures.Future:
+        """Returns the future of `start`: already done, if one picture is computed at a time."""
+        if self._upscaler.parallel > 1:
+            return self._computing.submit(self.start, job, wanted, photo)
+        done: futures.Future = futures.Future()
+        done.set_result(self.start(job, wanted, photo))
+        return done
+
     def start(
         self, job: pictures.Job, wanted: Sequence[str], photo: photos.Photo | BaseException
     ) -> _Writing:
@@ -118,9 +149,9 @@ class _Worker(contextlib.ExitStack):
         try:
             for path in wanted:
                 write = writers.upscaled if path == job.target else writers.compared
-                write = write(path, photo, self._upscaler.scale)
+                write = write(path, photo, self._upscaler.scale, self._settings)
                 sinks.append(writers.Sink(self._writers, write, aborted))
-            for strip in self._upscaler.strips(photo.rgb):
+            for strip in channels.strips(self._upscaler.strips, photo, self._upscaler.scale):
                 for sink in sinks:
                     sink.put(strip)
             for sink in sinks:
@@ -133,7 +164,7 @@ class _Worker(contextlib.ExitStack):
             if not isinstance(error, _Errors):
                 raise
             return _Writing(job, [], error)
-        return _Writing(job, sinks)
+        return _Writing(job, sinks, was_deep=photo.was_deep)
 
 
 def _note(job: pictures.Job, error: BaseException | None, summary: pictures.Summary) -> None:

@@ -1,8 +1,9 @@
 """Runs a network on tiles: in one go, or its trunk on the tile and its tail part by part."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,39 @@ class Engine:
     receptive_radius: int
     alignment: int
     cost: memory.Cost
+
+    parallel = 1  # Pictures that are worth being in the works at a time.
+
+    def planner(self, memory_mb: int | None, tile_size: int | None) -> memory.Planner:
+        """Returns what chooses the tiles of a picture; arguments as in `Upscaler.load`.
+
+        Raises:
+            errors.InputError: not even the smallest tile fits into the budget.
+        """
+        if tile_size is not None:
+            return lambda height, width: memory.Plan((tile_size, tile_size), memory.PART)
+        memory.return_freed()
+        # The first run takes memory that stays: threads, the traced graph.
+        self.tile_function(memory.SMALLEST_PART)(
+            np.zeros([16, 16, 3], np.uint8), slice(0, 16), slice(0, 16)
+        )
+        planner = functools.partial(
+            memory.plan,
+            available=memory.left(memory_mb),
+            memory_mb=memory_mb or memory.DEFAULT_MB,
+            cost=self.cost,
+            scale=self.scale,
+            rim=-(-self.receptive_radius // self.alignment) * self.alignment,
+        )
+        planner(1000, 1000)
+        return planner
+
+    def in_order(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """Yields `function` of each item; one after the other, for each takes all cores."""
+        return map(function, items)
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
     def tile_function(self, part_pixels: int) -> tiling.TileFunction:
         """Returns what upscales a tile; the tail takes about `part_pixels` features at once."""

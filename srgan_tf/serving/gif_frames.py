@@ -6,8 +6,8 @@ returns the first: so the others are cut off before it sees them.
 
 import tensorflow as tf
 
-# At the usual 255 bytes 16 MB. It bounds the time that a hostile file can take (seconds).
-_MAX_BLOCKS = 1 << 16
+# At the usual 255 bytes 8 MB. It bounds the time that a hostile file can take (seconds).
+_MAX_BLOCKS = 1 << 15
 _EXTENSION, _IMAGE = 0x21, 0x2C
 _TRAILER = b"\x3b"
 # What the loop is at.

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import os
 import sys
+from collections.abc import Callable
 
 from srgan_tf import errors
 
@@ -54,6 +55,10 @@ class Plan:
 
     tile_size: tuple[int, int]
     part_pixels: int
+
+
+# Maps height and width of an LR picture to its tiles.
+Planner = Callable[[int, int], Plan]
 
 
 def return_freed() -> None:

@@ -11,7 +11,7 @@ from absl import logging
 from srgan_tf import config as config_lib
 from srgan_tf import errors, registry, run_folder
 from srgan_tf.models import pretrained
-from srgan_tf.serving import backends, export, folding, memory, model_record, servable
+from srgan_tf.serving import backends, export, fingerprint, folding, memory, model_record, servable
 from srgan_tf.serving import engine as engine_lib
 
 # What exports from before it was recorded are taken to need, per filter and pixel of the output:
@@ -58,17 +58,22 @@ def load(
 
 
 def _from_pretrained(name: str, prepare: _Prepare) -> tuple[engine_lib.Engine, dict[str, Any]]:
-    engine = from_generator(
-        pretrained.load_generator(name), pretrained.GENERATOR, pretrained.SCALE, prepare
-    )
-    return engine, {"kind": "pretrained", "name": name, "source": pretrained.SOURCE}
+    generator = pretrained.load_generator(name)
+    engine, mark = _from_generator(generator, pretrained.GENERATOR, pretrained.SCALE, prepare)
+    return engine, {
+        "kind": "pretrained",
+        "name": name,
+        "source": pretrained.SOURCE,
+        "fingerprint": mark,
+    }
 
 
 def _from_run_folder(
     path: str, checkpoint: str, weights: str | None, prepare: _Prepare
 ) -> tuple[engine_lib.Engine, dict[str, Any]]:
     generator, config, step = run_folder.load_generator(path, checkpoint, weights)
-    return from_generator(generator, config.generator, config.data.scale, prepare), {
+    engine, mark = _from_generator(generator, config.generator, config.data.scale, prepare)
+    return engine, {
         "kind": "run folder",
         "path": path,
         "checkpoint": checkpoint,
@@ -76,6 +81,7 @@ def _from_run_folder(
         "step": step,
         "recipe": config.recipe,
         "generator": config.generator.name,
+        "fingerprint": mark,
     }
 
 
@@ -86,8 +92,15 @@ def from_generator(
     prepare: _Prepare = backends.tensorflow,
 ) -> engine_lib.Engine:
     """Returns the engine of a generator that `config` describes, batch normalization folded."""
+    return _from_generator(generator, config, scale, prepare)[0]
+
+
+def _from_generator(
+    generator: tf.keras.Model, config: config_lib.GeneratorConfig, scale: int, prepare: _Prepare
+) -> tuple[engine_lib.Engine, str]:
     module = servable.ServingModule(folding.fold(generator, config, scale))
-    return _engine(prepare(module.signatures()), module.facts(scale), keep=module)
+    engine = _engine(prepare(module.functions()), module.facts(scale), keep=module)
+    return engine, fingerprint.of_weights(module.weights)
 
 
 def _from_saved_model(
@@ -97,8 +110,8 @@ def _from_saved_model(
     try:
         with export.quiet():
             loaded = tf.saved_model.load(directory)
-        # A client that cuts tiles itself needs none in the graph, nor a limit. No export lacks it.
-        functions = {**loaded.signatures, servable.SIGNATURE: loaded.upscale}
+        # Tiles are cut here: the signatures have tiles and limits of their own.
+        functions = servable.functions(loaded)
     except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0]
         raise errors.InputError(f"{directory} cannot be loaded: {reason}") from error
@@ -112,6 +125,8 @@ def _from_saved_model(
         "generator": provenance.get("config", {}).get("generator", {}).get("name"),
         **{name: provenance[name] for name in ("interpolation",) if name in provenance},
     }
+    if hasattr(loaded, "weights"):
+        origin["fingerprint"] = fingerprint.of_weights(loaded.weights)
     # Exports from before it was recorded are in float32.
     prepared = prepare(functions, own=provenance.get("precision", "float32"))
     return _engine(prepared, provenance, keep=loaded), origin

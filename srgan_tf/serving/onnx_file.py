@@ -83,9 +83,9 @@ def _packages() -> tuple[Any, Any, Any]:
         import onnx
         import onnxruntime
         import tf2onnx
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:  # The latter: releases that do not go together.
         raise errors.InputError(
-            f"ONNX files need {error.name}, which is not installed; run "
+            f"ONNX files need onnx, tf2onnx and onnxruntime ({error}); run "
             "`pip install 'srgan-tf[onnx]'`."
         ) from error
     return onnx, tf2onnx, onnxruntime

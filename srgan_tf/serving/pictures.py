@@ -1,8 +1,9 @@
 """What upscaling files and folders of pictures means: which file goes where, what became of it.
 
 Every output is `STEM_x4.png` in the output folder, below the same subfolders as its input. Outputs
-that exist are left alone, so an interrupted folder continues; files that cannot be read are named
-at the end while all others are done.
+that exist are left alone, so an interrupted folder continues; those that another model has made
+(they say it, metadata.py) are named at the end, as are files that cannot be read, while all others
+are done. Inputs are never overwritten.
 """
 
 import collections
@@ -10,10 +11,10 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from srgan_tf import errors, files, registry
+from srgan_tf import errors, files, photos, registry
 
 # What --format offers; "same" keeps the input's extension where photos.save can write it.
-FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "same": None}
+FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "same": None}
 _WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _COMPARE = "_compare"
 
@@ -22,13 +23,15 @@ _COMPARE = "_compare"
 class Job:
     """One picture: where it comes from and what is written.
 
-    `named`: the user named this very file, so it has to be a picture.
+    `named`: the user named this very file, so it has to be a picture. `over_input`: a file that it
+    writes is there already and one of the inputs, too.
     """
 
     source: str
     target: str
     comparison: str | None
     named: bool
+    over_input: bool = False
 
 
 @dataclasses.dataclass
@@ -37,6 +40,9 @@ class Summary:
 
     done: int = 0
     skipped: int = 0
+    unmarked: int = 0  # Of those that are skipped: files that do not say which model made them.
+    deep: int = 0  # Of those that are done: 16 bits a channel have become 8.
+    by_others: list[str] = dataclasses.field(default_factory=list)
     other_files: list[str] = dataclasses.field(default_factory=list)
     failed: list[str] = dataclasses.field(default_factory=list)
 
@@ -45,10 +51,60 @@ class Summary:
         text = f"{_count(self.done, 'picture')} upscaled into {output}"
         if self.skipped:
             text += f"; {self.skipped} there already (--overwrite writes them again)"
+        if self.unmarked:
+            text += f", {self.unmarked} of which do not say which model made them"
         if self.other_files:
             text += f"; left out, no pictures: {_some(self.other_files)}"
-        failed = [f"{_count(len(self.failed), 'picture')} failed:"] if self.failed else []
-        return "\n".join([text, *failed, *(f"  {line}" for line in self.failed)])
+        lines = [text]
+        if self.deep:
+            lines.append(f"{_count(self.deep, 'picture')} had 16 bits a channel; outputs have 8")
+        if self.by_others:
+            lines.append(
+                f"{_count(len(self.by_others), 'picture')} made by another model kept "
+                f"(--overwrite, or another --output): {_some(self.by_others)}"
+            )
+        if self.failed:
+            lines.append(f"{_count(len(self.failed), 'picture')} failed:")
+        return "\n".join([*lines, *(f"  {line}" for line in self.failed)])
+
+    @property
+    def complete(self) -> bool:
+        """Whether every picture is there, as this model makes it."""
+        return not (self.failed or self.by_others)
+
+
+def wanted(job: Job, model: str, summary: Summary, *, overwrite: bool) -> list[str]:
+    """Returns which of the job's files are to be written; notes in `summary` if none is.
+
+    Args:
+        job: the picture.
+        model: the fingerprint that the files should name.
+        summary: what has become of the jobs.
+        overwrite: whether files that exist are written again.
+    """
+    paths = [path for path in (job.target, job.comparison) if path]
+    there = [path for path in paths if files.exists(path)]
+    if overwrite and not job.over_input:
+        return paths
+    makers = {path: photos.made_by(path) for path in there}
+    if overwrite:
+        own = [path for path, maker in makers.items() if not maker]
+        if not own:
+            return paths
+        summary.failed.append(
+            f"{job.source}: {own[0]} is one of the inputs and stays as it is; choose another "
+            "--output"
+        )
+        return []
+    others = [path for path, maker in makers.items() if maker not in (None, model)]
+    if others:
+        summary.by_others.append(others[0])
+        return []
+    missing = [path for path in paths if path not in there]
+    if not missing:
+        summary.skipped += 1
+        summary.unmarked += None in makers.values()
+    return missing
 
 
 def plan(
@@ -75,22 +131,33 @@ def plan(
     found = _find(inputs, output)
     stems = collections.Counter(os.path.splitext(one.name)[0] for one in found)
     jobs: dict[str, Job] = {}
+    taken: set[str] = set()
+    inputs_there = {_identity(one.path) for one in found} - {None}
     for one in found:
         stem, extension = os.path.splitext(one.name)
         kept = extension.lower() if extension.lower() in _WRITABLE else ".png"
         if stems[stem] > 1:  # a.jpg and a.png: a_jpg_x4.png and a_png_x4.png.
             stem += extension.replace(".", "_")
-        target, comparison = (
-            os.path.join(output, f"{stem}_x{scale}{part}{ending or kept}")
-            for part in ("", _COMPARE)
-        )
-        if target in jobs:
+        exact, number = os.path.join(output, f"{stem}_x{scale}{ending or kept}"), 1
+        if exact in jobs:
             raise errors.InputError(
-                f"{jobs[target].source} and {one.path} would both be written to {target}; upscale "
+                f"{jobs[exact].source} and {one.path} would both be written to {exact}; upscale "
                 "them into different --output folders."
             )
-        named = one.path in inputs
-        jobs[target] = Job(one.path, target, comparison if compare else None, named)
+        while True:  # A.png and a.png: A_x4.png and a_2_x4.png, where capitals make no difference.
+            name = stem if number == 1 else f"{stem}_{number}"
+            target, comparison = (
+                os.path.join(output, f"{name}_x{scale}{part}{ending or kept}")
+                for part in ("", _COMPARE)
+            )
+            if target.casefold() not in taken:
+                break
+            number += 1
+        taken.add(target.casefold())
+        over_input = {_identity(target), _identity(comparison) if compare else None} & inputs_there
+        jobs[target] = Job(
+            one.path, target, comparison if compare else None, one.path in inputs, bool(over_input)
+        )
     # An output folder that is an input too holds the results of an earlier run, in any format.
     results = {os.path.splitext(os.path.abspath(target))[0] for target in jobs}
     results |= {stem + _COMPARE for stem in results}
@@ -100,6 +167,24 @@ def plan(
     if not new:
         raise errors.InputError(f"There are no pictures in {', '.join(inputs)}.")
     return new
+
+
+def require_lossy(inputs: Sequence[str], file_format: str) -> None:
+    """Raises where --quality would say nothing about any output.
+
+    Raises:
+        errors.InputError: no output will be JPEG or WebP.
+    """
+    ending = registry.lookup(FORMATS, file_format, "format")
+    names = [f"output{ending}"]
+    if not ending:
+        found = (one.name.lower() for group in files.find(inputs) for one in group)
+        names = [name for name in found if name.endswith(_WRITABLE)]
+    if not any(photos.require_format(name) in photos.LOSSY for name in names):
+        raise errors.InputError(
+            f"--quality is for JPEG and WebP, which --format={file_format} does not write here; "
+            "leave it out, or choose --format=jpeg or webp."
+        )
 
 
 def _find(inputs: Sequence[str], output: str) -> list[files.Found]:
@@ -114,6 +199,15 @@ def _find(inputs: Sequence[str], output: str) -> list[files.Found]:
             if not (nested and os.path.abspath(one.path).startswith(output + os.sep))
         ]
     return found
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Returns what tells a local file that exists from others, whatever it is called."""
+    try:
+        found = None if files.is_remote(path) else os.stat(path)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
 
 
 def _some(paths: Sequence[str], limit: int = 5) -> str:

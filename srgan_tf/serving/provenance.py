@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 import srgan_tf
-from srgan_tf import machine, run_folder
+from srgan_tf import run_folder, source
 
 # Columns of metrics.csv that are no metrics.
 _VALIDATION = "validation_"
@@ -16,7 +16,7 @@ def of_export() -> dict[str, Any]:
     """Returns what exports: version and git commit (None outside a checkout) of the package."""
     return {
         "package_version": srgan_tf.__version__,
-        "commit": machine.commit(),
+        "commit": source.commit(),
         "tensorflow_version": tf.__version__,
     }
 

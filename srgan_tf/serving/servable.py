@@ -43,10 +43,9 @@ class ServingModule(tf.Module):
         """Maps LR `[B, h, w, 3]` uint8 to `{"sr": [B, h * scale, w * scale, 3] uint8}`."""
         return {"sr": images.signed_to_uint8(self._apply(images.uint8_to_unit(lr)))}
 
-    def signatures(self) -> dict[str, Any]:
-        """Returns the functions by the names of their signatures."""
-        made = {SIGNATURE: self.upscale, "trunk": self.trunk, "tail": self.tail}
-        return {name: function for name, function in made.items() if function is not None}
+    def functions(self) -> dict[str, Any]:
+        """Returns what our own upscaler calls, by name; see `functions`."""
+        return functions(self)
 
     def facts(self, scale: int) -> dict[str, Any]:
         """Returns what a client needs to know of the network, which enlarges by `scale`."""
@@ -73,6 +72,18 @@ def _variables(generator: tf.keras.Model) -> list[tf.Variable]:
     return [
         weight if isinstance(weight, tf.Variable) else weight.value for weight in generator.weights
     ]
+
+
+def functions(module: Any) -> dict[str, Any]:
+    """Returns the whole network and its halves of a `ServingModule`, also of one that was loaded.
+
+    They have neither tiles nor limits, so no server offers them.
+    """
+    made = {SIGNATURE: module.upscale}
+    for name in ("trunk", "tail"):
+        if getattr(module, name, None) is not None:
+            made[name] = getattr(module, name)
+    return made
 
 
 def _halves(trunk: list[network.Step], tail: list[network.Step]) -> tuple[Any, Any]:

@@ -11,7 +11,16 @@ from typing import Any
 import tensorflow as tf
 
 from srgan_tf import images
-from srgan_tf.serving import graph_decoding, graph_tiling, memory, network, servable
+from srgan_tf.serving import (
+    description,
+    fingerprint,
+    graph_decoding,
+    graph_tiling,
+    memory,
+    network,
+    protocols,
+    servable,
+)
 
 UPSCALE_FLOAT = "upscale_float"
 UPSCALE_BYTES = "upscale_bytes"
@@ -40,7 +49,10 @@ def default_max_pixels(scale: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Tiles:
-    """What `graph_tiling.apply` needs to know; `part_pixels` and `tail_rim` are of the tail."""
+    """What `graph_tiling.apply` needs to know; `part_pixels` and `tail_rim` are of the tail.
+
+    `bytes` is the memory that one takes.
+    """
 
     scale: int
     rim: int
@@ -48,6 +60,7 @@ class _Tiles:
     pixels: int
     part_pixels: int
     tail_rim: int
+    bytes: int
 
 
 class ServedModule(servable.ServingModule):
@@ -89,15 +102,19 @@ class ServedModule(servable.ServingModule):
     def signatures(self) -> dict[str, Any]:
         """Returns the functions by the names of their signatures."""
         return {
-            **super().signatures(),
             servable.SIGNATURE: self.serve,
             UPSCALE_FLOAT: self.upscale_float,
             UPSCALE_BYTES: self.upscale_bytes,
+            protocols.DESCRIBE: self._description(),
         }
+
+    def _description(self) -> Function:
+        facts = self.facts(self._tiles.scale)
+        return description.signature(facts, fingerprint.of_weights(self.weights))
 
     def facts(self, scale: int) -> dict[str, Any]:
         """Adds the limit and the size of tiles to what a client needs to know."""
-        tiles = {"tile_pixels": self._tiles.pixels}
+        tiles = {"tile_pixels": self._tiles.pixels, "tile_bytes": self._tiles.bytes}
         if self._tiles.part_pixels:
             tiles["part_pixels"] = self._tiles.part_pixels
         return {**super().facts(scale), "max_pixels": self.max_pixels, **tiles}
@@ -308,4 +325,5 @@ def _plan(facts: dict[str, Any], tile_bytes: int) -> _Tiles:
         pixels=pixels,
         part_pixels=part,
         tail_rim=tail_rim,
+        bytes=round(pixels * cost.tile + part * cost.part),
     )

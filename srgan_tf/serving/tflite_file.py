@@ -19,8 +19,8 @@ from srgan_tf.serving import servable
 SUFFIX = ".tflite"
 _RECORD = "srgan_tf.json"
 # How weights are stored, and the most that SR may differ by (grey levels). With the published
-# weights it differs by 0.0003, by 0.25 (rounding of the weights) and by 20.5 (weights and activations
-# of 8 bits; at edges, 42 dB on the whole). Sharper networks may be off some times as far.
+# weights it differs by 0.0003, by 0.25 (rounding of the weights) and by 20.5 (weights and
+# activations of 8 bits; at edges, 42 dB on the whole). Others may be off some times as far.
 TYPES = {"float32": 0.1, "float16": 2, "dynamic": 64}
 
 

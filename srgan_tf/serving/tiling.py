@@ -7,6 +7,7 @@ are no seams. At the picture's own border a tile ends where the picture ends, as
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -66,6 +67,7 @@ def strips(
     overlap: int,
     tile_size: tuple[int, int],
     alignment: int = 1,
+    in_order: Callable[..., Iterator] = map,
 ) -> Iterator[np.ndarray]:
     """Yields the upscaled picture from top to bottom as arrays `[rows, W * scale, C']`.
 
@@ -76,27 +78,34 @@ def strips(
         overlap: width of the rim in LR pixels; at least the receptive radius.
         tile_size: height and width of the part that a tile contributes, in LR pixels.
         alignment: what the first row and column of a tile must be multiples of.
+        in_order: as `map`, which does one tile after the other; another may look ahead.
     """
     height, width = lr.shape[:2]
     rows, columns = (
         spans(size, tile_size=tile, overlap=overlap, alignment=alignment)
         for size, tile in zip((height, width), tile_size, strict=True)
     )
-    for row in rows:
+
+    def run(place: tuple[Span, Span]) -> np.ndarray:
+        row, column = place
+        kept = [slice(x.start - x.read_from, x.stop - x.read_from) for x in place]
+        tile = upscale_tile(
+            lr[row.read_from : row.read_to, column.read_from : column.read_to], *kept
+        )
+        expected = tuple(scale * (one.stop - one.start) for one in kept)
+        if tile.shape[:2] != expected:
+            raise ValueError(f"A tile came out as {tile.shape[:2]}, expected {expected}: {scale=}.")
+        return tile
+
+    tiles = in_order(run, itertools.product(rows, columns))
+    for _ in rows:
         strip = None
         for column in columns:
-            kept = [slice(x.start - x.read_from, x.stop - x.read_from) for x in (row, column)]
-            tile = upscale_tile(
-                lr[row.read_from : row.read_to, column.read_from : column.read_to], *kept
-            )
-            expected = tuple(scale * (one.stop - one.start) for one in kept)
-            if tile.shape[:2] != expected:
-                raise ValueError(
-                    f"A tile came out as {tile.shape[:2]}, expected {expected}: {scale=}."
-                )
+            tile = next(tiles)
             if strip is None:
-                strip = np.empty((expected[0], width * scale, *tile.shape[2:]), tile.dtype)
+                strip = np.empty((len(tile), width * scale, *tile.shape[2:]), tile.dtype)
             strip[:, column.start * scale : column.stop * scale] = tile
+        del tile  # The caller may take its time with the strip.
         yield strip
 
 

@@ -1,25 +1,32 @@
-"""Upscales pictures with a trained model: a run folder, an exported SavedModel, or by name.
+"""Upscales pictures with a trained model, here or on a server: `Upscaler.load`.
 
-No training code is imported here. Pictures are uint8 RGB; large ones are done tile by tile
-(tiling.py) with the same result, in tiles as large as the memory budget allows (memory.py).
+No training code is imported here, and TensorFlow only where the model needs it. Large pictures are
+done tile by tile (tiling.py) with the same result, in tiles as large as the memory budget allows
+(memory.py) or the server is sent (remote.py).
 """
 
-import itertools
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from srgan_tf import errors
+from srgan_tf.serving import client, fingerprint, in_memory, remote, tiling
 from srgan_tf.serving import engine as engine_lib
-from srgan_tf.serving import memory, models, tiling
 
 
 class Upscaler:
-    """A model that enlarges pictures by `scale`; make one with `Upscaler.load`."""
+    """A model that enlarges pictures by `scale`; make one with `Upscaler.load`.
+
+    One object may be used by several threads. `with Upscaler.load(...) as upscaler:` closes the
+    connections to a server at the end; a model in this process has none.
+    """
 
     def __init__(
         self,
-        engine: engine_lib.Engine,
+        engine: engine_lib.Engine | remote.Engine,
         *,
         memory_mb: int | None = None,
         tile_size: int | None = None,
@@ -38,23 +45,14 @@ class Upscaler:
         """
         self.scale = engine.scale
         self.origin = origin
+        self.parallel = engine.parallel  # Pictures that are worth being in the works at a time.
         self._engine = engine
-        self._tile_size = tile_size
-        self._memory_mb = self._available = 0
-        if tile_size is None:
-            memory.return_freed()
-            # The first run takes memory that stays: threads, the traced graph.
-            engine.tile_function(memory.SMALLEST_PART)(
-                np.zeros([16, 16, 3], np.uint8), slice(0, 16), slice(0, 16)
-            )
-            self._memory_mb = memory_mb or memory.DEFAULT_MB
-            self._available = memory.left(memory_mb)
-            self._plan(1000, 1000)
+        self._plan = engine.planner(memory_mb, tile_size)
 
     @classmethod
     def load(
         cls,
-        path: str,
+        path: str | os.PathLike,
         checkpoint: str = "last",
         *,
         weights: str | None = None,
@@ -62,34 +60,61 @@ class Upscaler:
         memory_mb: int | None = None,
         backend: str = "tensorflow",
         precision: str | None = None,
+        **server: Any,
     ) -> "Upscaler":
-        """Loads a run folder, a SavedModel, the highest version in a folder of them, or by name.
+        """Loads a model into this process, or connects to one on a TensorFlow Serving server.
 
         Args:
-            path: the folder, or the name of a pretrained model (models/pretrained.py). A folder
-                that is called like one is written `./srgan`.
+            path: a run folder, a SavedModel, a folder of numbered ones (the highest), the name of a
+                pretrained model (models/pretrained.py; a folder that is called like one is written
+                `./srgan`), or `grpc://host:port`, `http://host:port` (TLS: grpcs, https).
             checkpoint: "last", "best" or a step; for run folders only.
             weights: "raw" or "ema" of a run folder; None is "ema" where the run has it.
-            tile_size: side of a tile in LR pixels; None lets `memory_mb` decide.
+            tile_size: side of a tile in LR pixels; None lets `memory_mb`, or the server, decide.
             memory_mb: what the whole process may take, beside the picture and the file; None is
-                650 MB for the tiles alone.
-            backend: what runs the model, a key of `backends.BACKENDS`.
-            precision: what the backend computes in; None is the model's own.
+                650 MB for the tiles alone. Not for servers.
+            backend: what runs the model, a key of `backends.BACKENDS`. Not for servers.
+            precision: what the backend computes in; None is the model's own. Not for servers.
+            **server: `model_name` and the other fields of `client.Options`; for servers only.
 
         Raises:
             errors.InputError: `path` is none of these, or cannot be loaded, or the budget is too
-                small, or the backend or its precision cannot be had.
+                small, or the backend or its precision cannot be had, or the server does not have
+                the model, or an option is not for this kind of model.
+            errors.RunError: the server cannot be reached.
         """
-        engine, origin = models.load(
-            path, checkpoint, weights, backend=backend, precision=precision
-        )
+        path = os.fspath(path)
+        if client.is_address(path):
+            local = {
+                "checkpoint": checkpoint != "last",
+                "weights": weights,
+                "memory_mb": memory_mb,
+                "backend": backend != "tensorflow",
+                "precision": precision,
+            }
+            _refuse([name for name, given in local.items() if given], path)
+            engine, origin = remote.connect(path, client.Options(**server))
+        else:
+            _refuse(list(server), path)
+            from srgan_tf.serving import models  # With TensorFlow.
+
+            engine, origin = models.load(
+                path, checkpoint, weights, backend=backend, precision=precision
+            )
         return cls(engine, memory_mb=memory_mb, tile_size=tile_size, origin=origin)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this model from others: of its weights, or else of where it comes from."""
+        return self.origin.get("fingerprint") or fingerprint.of_facts(self.origin)
 
     def strips(self, rgb: np.ndarray) -> Iterator[np.ndarray]:
         """Yields the enlarged picture of uint8 `[H, W, 3]` from top to bottom: `[rows, W', 3]`.
 
         Raises:
-            errors.InputError: the picture cannot be done within the memory budget.
+            errors.InputError: the picture cannot be done within the memory budget, or the server
+                refuses it.
+            errors.RunError: the server is gone.
         """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
             raise ValueError(f"rgb must be uint8 [H, W, 3]: {rgb.dtype=}, {rgb.shape=}.")
@@ -101,30 +126,42 @@ class Upscaler:
             overlap=self._engine.receptive_radius,
             tile_size=plan.tile_size,
             alignment=self._engine.alignment,
+            in_order=self._engine.in_order,
         )
 
-    def upscale(self, rgb: np.ndarray) -> np.ndarray:
-        """Returns uint8 `[H * scale, W * scale, 3]` of uint8 `[H, W, 3]`; errors as in `strips`."""
-        strips = self.strips(rgb)
-        first = next(strips)
-        whole = np.empty((self.scale * rgb.shape[0], *first.shape[1:]), np.uint8)
-        top = 0
-        for strip in itertools.chain([first], strips):
-            whole[top : top + len(strip)] = strip
-            top += len(strip)
-        return whole
+    def upscale(self, image: np.ndarray | Image.Image | str | os.PathLike) -> Any:
+        """Returns the picture enlarged, in the kind of thing that it came as.
 
-    def _plan(self, height: int, width: int) -> memory.Plan:
-        """Returns the tiles for a picture."""
-        engine = self._engine
-        if self._tile_size is not None:
-            return memory.Plan((self._tile_size, self._tile_size), memory.PART)
-        return memory.plan(
-            height,
-            width,
-            available=self._available,
-            memory_mb=self._memory_mb,
-            cost=engine.cost,
-            scale=engine.scale,
-            rim=-(-engine.receptive_radius // engine.alignment) * engine.alignment,
+        Args:
+            image: an array, uint8 `[H, W]` or `[H, W, C]` (1 grey, 2 grey and alpha, 3 RGB, 4 RGB
+                and alpha): an array of as many axes and channels comes back. A picture of Pillow's:
+                one in L, LA, RGB or RGBA comes back (from other modes the nearest of these),
+                upright. A path: a picture of Pillow's.
+
+        Raises:
+            ValueError: anything else, or an array of another type or shape.
+            errors.InputError: the file cannot be read, or as in `strips`.
+            errors.RunError: as in `strips`.
+        """
+        return in_memory.upscale(image, self.strips, self.scale)
+
+    def close(self) -> None:
+        """Ends requests that are in flight and closes the connections to a server."""
+        self._engine.close()
+
+    def __enter__(self) -> "Upscaler":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _refuse(names: list[str], path: str) -> None:
+    """Raises where options were given that say nothing about this kind of model."""
+    if names:
+        kinds = ("servers", "models in this process")
+        of, here = kinds[::-1] if client.is_address(path) else kinds
+        raise errors.InputError(
+            f"{', '.join(f'--{name}' for name in names)}: for {of} only, but {path} is one of the "
+            f"{here}; leave it out."
         )

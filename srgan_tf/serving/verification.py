@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from srgan_tf import errors, images
+from srgan_tf.serving import servable
 
 PHOTOS = ("dogs.png", "fig.png")
 MOST_PIXELS = 61 * 45
@@ -92,13 +93,16 @@ def verify(generator: tf.keras.Model, directory: str, tolerance: float) -> dict[
     Raises:
         errors.RunError: a signature differs by more than `tolerance` grey levels.
     """
-    signatures = tf.saved_model.load(directory).signatures
-    pictured = [name for name in signatures if name != _WORDS]
+    loaded = tf.saved_model.load(directory)
+    signatures = loaded.signatures
+    # The halves are for our own upscaler, which finds them as functions.
+    functions = {**servable.functions(loaded), **signatures}
+    pictured = [name for name in functions if name != _WORDS]
     unknown = sorted(set(pictured) - set(RUNS))
     if unknown:
         raise ValueError(f"No comparison for the signatures {unknown}; add them to RUNS.")
     found = {
-        name: compare(generator, name, functools.partial(RUNS[name], signatures), tolerance)
+        name: compare(generator, name, functools.partial(RUNS[name], functions), tolerance)
         for name in pictured
     }
     return {

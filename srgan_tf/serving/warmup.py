@@ -24,10 +24,7 @@ _MAP_KEY, _MAP_VALUE = 1, 2
 
 
 def write(directory: str, signatures: list[str]) -> None:
-    """Writes the file of the SavedModel in `directory`: a request for each of its signatures.
-
-    That is, for those that clients of a server send pictures to: not for `trunk` and `tail`.
-    """
+    """Writes the file of the SavedModel in `directory`: a photo for each of its `signatures`."""
     path = os.path.join(directory, PATH)
     tf.io.gfile.makedirs(os.path.dirname(path))
     inputs = _inputs()

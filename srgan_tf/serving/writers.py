@@ -4,6 +4,7 @@ PNG is written strip by strip. The other formats' encoders take whole pictures: 
 bytes (4 with transparency) more.
 """
 
+import dataclasses
 import os
 import queue
 import threading
@@ -12,10 +13,9 @@ from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from srgan_tf import files, photos, png
-from srgan_tf.serving import comparison
+from srgan_tf import files, metadata, photos, png
+from srgan_tf.serving import channels, comparison
 
 _POLL_SECONDS = 0.2
 
@@ -77,61 +77,59 @@ class _Aborted(Exception):
     """Ends the writing of a picture that will not be completed."""
 
 
-def upscaled(path: str, photo: photos.Photo, scale: int) -> Callable[[Iterator[np.ndarray]], None]:
-    """Returns what writes the enlarged `photo` to `path`: grey stays grey, alpha is bicubic."""
-    height, width = photo.rgb.shape[:2]
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """`quality` of JPEG and WebP; `software`: what is said to have made the files."""
 
-    def painted(strips: Iterator[np.ndarray], *, grey: bool) -> Iterator[np.ndarray]:
-        for strip, top, bottom in _numbered(strips, scale):
-            colours = np.asarray(Image.fromarray(strip).convert("L"))[..., None] if grey else strip
-            if photo.alpha is None:
-                yield colours
-            else:
-                alpha = comparison.enlarged(photo.alpha, scale, top, bottom)
-                yield np.concatenate([colours, alpha[..., None]], axis=2)
-
-    def write(strips: Iterator[np.ndarray]) -> None:
-        streams = photos.require_format(path) == "PNG"
-        channels = (1 if streams and photo.is_grey else 3) + (photo.alpha is not None)
-        size = (height * scale, width * scale, channels)
-        _save(path, painted(strips, grey=streams and photo.is_grey), size, grey=photo.is_grey)
-
-    return write
+    quality: int = photos.DEFAULT_QUALITY
+    software: str | None = None
 
 
-def compared(path: str, photo: photos.Photo, scale: int) -> Callable[[Iterator[np.ndarray]], None]:
+Write = Callable[[Iterator[np.ndarray]], None]
+
+
+def upscaled(path: str, photo: photos.Photo, scale: int, settings: Settings) -> Write:
+    """Returns what writes the strips of the enlarged `photo` (channels.py) to `path`."""
+    height, width = (side * scale for side in photo.rgb.shape[:2])
+    size = (height, width, channels.count(photo))
+    about = metadata.finished(photo.about, size[:2], settings.software)
+    return lambda strips: _save(path, strips, size, about, settings.quality)
+
+
+def compared(path: str, photo: photos.Photo, scale: int, settings: Settings) -> Write:
     """Returns what writes bicubic | SR of `photo` to `path`, transparency put on white."""
     height, width = photo.rgb.shape[:2]
 
     def flat(strips: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        for strip, top, bottom in _numbered(strips, scale):
-            alpha = photo.alpha
-            if alpha is not None:
-                alpha = comparison.enlarged(alpha, scale, top, bottom)
-            yield photos.flatten(strip, alpha)
+        for strip in _low(strips, scale):
+            alpha = None if photo.alpha is None else strip[..., -1]
+            colours = strip[..., : 1 if photo.is_grey else 3]
+            colours = np.broadcast_to(colours, (*strip.shape[:2], 3))
+            yield photos.flatten(colours, alpha)
 
     def write(strips: Iterator[np.ndarray]) -> None:
         lr = photos.flatten(photo.rgb, photo.alpha)
         size = comparison.size(height * scale, width * scale)
-        _save(path, comparison.rows(lr, flat(strips), scale), (*size, 3), grey=False)
+        icc = None if photo.is_grey else photo.about.icc
+        about = metadata.finished(metadata.Metadata(icc=icc), size, settings.software)
+        _save(path, comparison.rows(lr, flat(strips), scale), (*size, 3), about, settings.quality)
 
     return write
 
 
-def _numbered(
-    strips: Iterator[np.ndarray], scale: int, rows: int = 64
-) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Yields strips in bands of at most `rows` LR rows, and from which to which LR row they go."""
-    top = 0
+def _low(strips: Iterator[np.ndarray], scale: int, rows: int = 64) -> Iterator[np.ndarray]:
+    """Yields strips in bands of at most `rows` LR rows."""
     for strip in strips:
         for start in range(0, len(strip), rows * scale):
-            band = strip[start : start + rows * scale]
-            yield band, top, top + len(band) // scale
-            top += len(band) // scale
+            yield strip[start : start + rows * scale]
 
 
 def _save(
-    path: str, strips: Iterator[np.ndarray], size: tuple[int, int, int], *, grey: bool
+    path: str,
+    strips: Iterator[np.ndarray],
+    size: tuple[int, int, int],
+    about: metadata.Metadata,
+    quality: int,
 ) -> None:
     """Writes one output with its folder.
 
@@ -141,13 +139,16 @@ def _save(
     try:
         tf.io.gfile.makedirs(os.path.dirname(path) or ".")
         if photos.require_format(path) == "PNG":
-            files.write_atomically(path, png.encode(strips, *size))
+            chunks = metadata.png_chunks(about)
+            files.write_atomically(path, png.encode(strips, *size, chunks))
             return
         whole, top = np.empty(size, np.uint8), 0
         for strip in strips:
             whole[top : top + len(strip)] = strip
             top += len(strip)
-        alpha = whole[..., 3] if size[2] == 4 else None
-        photos.save(path, whole[..., :3], alpha, grey=grey)
+        grey = size[2] < 3
+        rgb = whole[..., :3] if not grey else np.broadcast_to(whole[..., :1], (*size[:2], 3))
+        alpha = whole[..., -1] if size[2] in (2, 4) else None
+        photos.save(path, rgb, alpha, quality=quality, grey=grey, about=about)
     except tf.errors.OpError as error:
         raise OSError(error.message) from error

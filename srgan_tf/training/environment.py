@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from srgan_tf import machine
+from srgan_tf import machine, source
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "pillow")
 
@@ -24,7 +24,7 @@ def describe() -> dict[str, Any]:
             "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
             "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
         },
-        "commit": machine.commit(),
+        "commit": source.commit(),
     }
 
 

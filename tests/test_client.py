@@ -1,0 +1,361 @@
+"""serving/client.py, protocols.py, remote.py: a server gives the pictures of a local model.
+
+The server is serving_server.py, which speaks TensorFlow Serving's protocols.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import fixtures
+import numpy as np
+import pytest
+import test_export
+from PIL import Image
+
+from srgan_tf import errors
+from srgan_tf.serving import batch, client, export, pictures, remote
+from srgan_tf.serving.upscaler import Upscaler
+
+serving_server = pytest.importorskip(
+    "serving_server", reason="needs the extra `serving` (tensorflow-serving-api)"
+)
+PROTOCOLS = ("grpc", "http")
+NAME = "tiny"
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    made = test_export.make_run(tmp_path_factory.mktemp("client") / "run")
+    return os.path.dirname(export.export(made))
+
+
+@pytest.fixture(scope="module")
+def running(model_dir):
+    with serving_server.Server(model_dir, NAME, workers=8, queue=8) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running, monkeypatch):
+    """The server with `runs`: what it does with a request, which tests replace."""
+    monkeypatch.setattr(running.servable, "run", running.servable.run)
+    return running
+
+
+@pytest.fixture(scope="module")
+def local(model_dir):
+    return Upscaler.load(model_dir)
+
+
+def load(server, protocol, **options):
+    return Upscaler.load(address(server, protocol), model_name=NAME, **options)
+
+
+def address(server, protocol):
+    return f"{protocol}://{getattr(server, f'{protocol}_address')}"
+
+
+class Slow:
+    """Stands before a server's work: notes how many requests are there at a time, and waits.
+
+    The first `quick` ones need not wait, nor does anyone after `end`.
+    """
+
+    def __init__(self, servable, seconds=0.05, quick=0):
+        self._run, self._seconds, self._quick = servable.run, seconds, quick
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self.now = self.most = self.count = 0
+        servable.run = self
+
+    def __call__(self, signature, *args, **kwargs):
+        if signature == "describe":
+            return self._run(signature, *args, **kwargs)
+        with self._lock:
+            self.now += 1
+            self.count += 1
+            quick = self.count <= self._quick
+            self.most = max(self.most, self.now)
+        try:
+            self._ended.wait(0 if quick else self._seconds)
+            return self._run(signature, *args, **kwargs)
+        finally:
+            with self._lock:
+                self.now -= 1
+
+    def end(self):
+        self._ended.set()
+        while self.now:
+            time.sleep(0.01)
+
+
+class Failing:
+    """Refuses the first requests by `code`."""
+
+    def __init__(self, servable, code, times=99):
+        self._run, self.count = servable.run, 0
+        self._code, self._times = getattr(serving_server.grpc.StatusCode, code), times
+        servable.run = self
+
+    def __call__(self, signature, *args, **kwargs):
+        if signature != "describe":
+            self.count += 1
+            if self.count <= self._times:
+                raise serving_server.Refused(self._code, "no, thank you")
+        return self._run(signature, *args, **kwargs)
+
+
+def assert_same(found, expected):
+    """Tiles of other sizes may round differently."""
+    np.testing.assert_allclose(np.asarray(found).astype(int), np.asarray(expected), atol=1)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_picture_is_that_of_the_local_model(server, local, protocol):
+    lr = fixtures.photo_like(43, 37)
+    with load(server, protocol) as whole, load(server, protocol, tile_size=5) as tiled:
+        assert whole.scale == local.scale == 2
+        assert (whole.origin["kind"], whole.fingerprint) == ("server", local.fingerprint)
+        assert_same(whole.upscale(lr), local.upscale(lr))
+        slow = Slow(server.servable, 0)
+        assert_same(tiled.upscale(lr), local.upscale(lr))
+        assert slow.count > 4  # Tiles, indeed.
+        alpha = np.dstack([lr, lr[..., :1]])
+        assert_same(tiled.upscale(alpha), local.upscale(alpha))
+        assert_same(tiled.upscale(lr[..., 0]), local.upscale(lr[..., 0]))
+
+
+def photos_in(folder):
+    """Writes colour, grey, alpha and a larger one; returns the folder."""
+    folder.mkdir()
+    colour = fixtures.photo_like(11, 14)
+    Image.fromarray(colour).save(folder / "colour.png")
+    Image.fromarray(colour[..., 0]).save(folder / "grey.png")
+    Image.fromarray(np.dstack([colour, colour[..., 1]])).save(folder / "alpha.png")
+    Image.fromarray(fixtures.photo_like(40, 50)).save(folder / "large.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    return str(folder)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_folder_is_that_of_the_local_model(server, local, protocol, tmp_path):
+    source = photos_in(tmp_path / "in")
+    for name in ("here", "there"):
+        jobs = pictures.plan([source], str(tmp_path / name), scale=2, compare=True)
+        with contextlib.ExitStack() as stack:
+            model = local
+            if name == "there":
+                model = stack.enter_context(load(server, protocol, tile_size=9))
+            summary = batch.run(jobs, model)
+        assert summary.done == 4 and "broken.jpg" in summary.failed[0]
+    names = sorted(os.listdir(tmp_path / "here"))
+    assert names == sorted(os.listdir(tmp_path / "there")) and len(names) == 8
+    for name in names:
+        here, there = Image.open(tmp_path / "here" / name), Image.open(tmp_path / "there" / name)
+        assert here.mode == there.mode
+        assert_same(there, here)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("kind", ["tiles", "pictures"])
+def test_no_more_requests_are_in_flight_than_asked_for(server, protocol, kind, tmp_path):
+    slow = Slow(server.servable)
+    with load(server, protocol, in_flight=3, tile_size=6) as model:
+        if kind == "tiles":
+            model.upscale(fixtures.photo_like(60, 60))
+        else:
+            (tmp_path / "in").mkdir()
+            for number in range(8):
+                picture = Image.fromarray(fixtures.photo_like(9, 9 + number))
+                picture.save(tmp_path / "in" / f"{number}.png")
+            jobs = pictures.plan([str(tmp_path / "in")], str(tmp_path / "out"), scale=2)
+            assert batch.run(jobs, model).done == 8
+    assert slow.count >= 8
+    assert slow.most == 3
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_server_that_starts_late_is_waited_for(model_dir, local, protocol):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    found = []
+
+    def ask():
+        with Upscaler.load(f"{protocol}://127.0.0.1:{port}", model_name=NAME, tries=9) as model:
+            found.append(model.upscale(fixtures.photo_like(9, 9)))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.4)
+    options = {"grpc": "grpc_port", "http": "rest_port"}
+    with serving_server.Server(model_dir, NAME, **{options[protocol]: port}):
+        thread.join(20)
+    assert_same(found[0], local.upscale(fixtures.photo_like(9, 9)))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_is_unavailable_is_tried_again_so_many_times(server, protocol, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(client, "_pause", lambda count: pauses.append(count) or 0.01)
+    with load(server, protocol, tries=3) as model:
+        failing = Failing(server.servable, "UNAVAILABLE", times=2)
+        model.upscale(fixtures.photo_like(9, 9))
+        assert failing.count == 3 and pauses == [1, 2]
+        failing = Failing(server.servable, "UNAVAILABLE")
+        with pytest.raises(errors.RunError, match="unavailable, tried 3 times .*no, thank you"):
+            model.upscale(fixtures.photo_like(9, 9))
+        assert failing.count == 3
+
+
+def test_pauses_grow_and_differ():
+    pauses = [[client._pause(count) for _ in range(20)] for count in range(1, 9)]
+    for count, some in enumerate(pauses):
+        longest = min(8.0, 0.25 * 2**count)
+        assert longest / 2 <= min(some) < max(some) <= longest
+
+
+@pytest.mark.parametrize(
+    "protocol, code",
+    [("grpc", "INVALID_ARGUMENT"), ("grpc", "RESOURCE_EXHAUSTED"), ("http", "INVALID_ARGUMENT")],
+)
+def test_what_is_refused_is_not_tried_again(server, protocol, code, tmp_path):
+    source = tmp_path / "in.png"
+    Image.fromarray(fixtures.photo_like(9, 9)).save(source)
+    with load(server, protocol) as model:
+        failing = Failing(server.servable, code)
+        summary = batch.run(pictures.plan([str(source)], str(tmp_path / "out"), scale=2), model)
+    assert failing.count == 1 and summary.done == 0
+    assert f"refused to upscale 9x9 pixels: {code}: no, thank you" in summary.failed[0]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_deadline_ends_a_request_and_is_not_tried_again(server, protocol):
+    with load(server, protocol, deadline_s=0.4) as model:
+        slow = Slow(server.servable, 9.0)
+        start = time.monotonic()
+        with pytest.raises(errors.InputError, match="within 0.4 s.*--deadline_s"):
+            model.upscale(fixtures.photo_like(9, 9))
+        assert time.monotonic() - start < 5 and slow.count == 1
+        slow.end()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_closing_ends_what_is_in_flight(server, protocol):
+    slow = Slow(server.servable, 9.0)
+    model = load(server, protocol)
+    threading.Timer(0.3, model.close).start()
+    start = time.monotonic()
+    with pytest.raises(errors.InputError, match="refused|closed"):
+        model.upscale(fixtures.photo_like(9, 9))
+    assert time.monotonic() - start < 5
+    slow.end()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_addresses_and_names_that_are_wrong(server, protocol, tmp_path):
+    with pytest.raises(errors.InputError, match="has no --model_name=other.*NOT_FOUND"):
+        Upscaler.load(address(server, protocol), model_name="other")
+    with pytest.raises(errors.InputError, match="has no --model_name=tiny --model_version=9"):
+        load(server, protocol, model_version=9)
+    with pytest.raises(errors.InputError, match="--model_name is needed"):
+        Upscaler.load(address(server, protocol))
+    for wrong in ("//", "//host:port", "//host:99999", "//host?a=b"):
+        with pytest.raises(errors.InputError, match="is no address of a server"):
+            Upscaler.load(f"{protocol}:{wrong}", model_name=NAME)
+    with pytest.raises(errors.InputError, match="--weights: for models in this process only"):
+        load(server, protocol, weights="raw")
+    with pytest.raises(errors.InputError, match="--deadline_s must be above 0: deadline_s=0"):
+        load(server, protocol, deadline_s=0)
+    with pytest.raises(errors.InputError, match="--in_flight: for servers only"):
+        Upscaler.load(str(tmp_path), in_flight=2)
+
+
+def test_a_model_without_a_description_is_named(server, monkeypatch):
+    signatures = {k: v for k, v in server.servable.signatures.items() if k != "describe"}
+    monkeypatch.setattr(server.servable, "signatures", signatures)
+    for protocol in PROTOCOLS:
+        with pytest.raises(errors.InputError, match="no signature `describe`.*export it again"):
+            load(server, protocol)
+
+
+def test_requests_are_bounded_by_themselves():
+    def engine(radius, most):
+        facts = {"scale": 4, "receptive_radius": radius, "alignment": 4, "max_pixels": most}
+        options = client.Options(model_name=NAME)
+        return remote.Engine(client.Client("http://localhost", options), facts)
+
+    # 320 of a side; 20 are read on each side of what is kept: 17, and up to a multiple of 4.
+    assert engine(17, 10**7).planner(None, None)(5000, 3000).tile_size == (280, 280)
+    # With a rim of 200 it would be nothing but rim: three of them.
+    assert engine(200, 10**7).planner(None, None)(5000, 3000).tile_size == (200, 200)
+    # What the server takes: 90 of a side, 50 kept, 48 of which are a multiple of 4.
+    assert engine(17, 90 * 90).planner(None, None)(5000, 3000).tile_size == (48, 48)
+    assert engine(17, 90 * 90).planner(None, 48)(50, 3000).tile_size == (48, 48)
+    with pytest.raises(errors.InputError, match="takes 8,100 pixels at a time; a tile of 53"):
+        engine(17, 90 * 90).planner(None, 53)
+    with pytest.raises(errors.InputError, match="a rim of 20 around it"):
+        engine(17, 40 * 40).planner(None, None)
+
+
+def command(*flags, **options):
+    return subprocess.Popen(
+        [sys.executable, str(fixtures.ROOT / "scripts" / "upscale.py"), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_a_dead_server_is_one_line_and_an_interrupted_folder_continues(server, local, tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(8):
+        picture = Image.fromarray(fixtures.photo_like(9, 9, seed=number))
+        picture.save(tmp_path / "in" / f"{number}.png")
+    with socket.socket() as nobody:  # Bound, but it does not listen.
+        nobody.bind(("127.0.0.1", 0))
+        dead = command(
+            f"--server=http://127.0.0.1:{nobody.getsockname()[1]}",
+            "--model_name=tiny",
+            "--tries=2",
+            f"--input={tmp_path / 'in'}",
+            f"--output={tmp_path / 'dead'}",
+        )
+        flags = [
+            f"--server={address(server, 'grpc')}",
+            f"--model_name={NAME}",
+            "--in_flight=2",
+            f"--input={tmp_path / 'in'}",
+            f"--output={tmp_path / 'out'}",
+        ]
+        slow = Slow(server.servable, 30.0, quick=2)
+        interrupted = command(*flags)
+        while interrupted.poll() is None and not (tmp_path / "out" / "1_x2.png").exists():
+            time.sleep(0.05)
+        interrupted.send_signal(signal.SIGINT)
+        start = time.monotonic()
+        stderr = interrupted.communicate(timeout=60)[1]
+        assert interrupted.returncode == 130 and "interrupted." in stderr, stderr
+        assert "Traceback" not in stderr
+        assert time.monotonic() - start < 20  # It does not wait for the requests in flight.
+        slow.end()
+        output, error = dead.communicate(timeout=60)
+        assert dead.returncode == 1 and not output
+        assert len(error.splitlines()) == 1 and "is unavailable, tried 2 times" in error
+    there = sorted(os.listdir(tmp_path / "out"))
+    assert 2 <= len(there) < 8
+    for name in there:
+        Image.open(tmp_path / "out" / name).load()
+    with load(server, "grpc") as model:
+        jobs = pictures.plan([str(tmp_path / "in")], str(tmp_path / "out"), scale=2)
+        summary = batch.run(jobs, model)
+    assert (summary.done, summary.skipped) == (8 - len(there), len(there))
+    assert_same(
+        Image.open(tmp_path / "out" / "5_x2.png"), local.upscale(fixtures.photo_like(9, 9, seed=5))
+    )
