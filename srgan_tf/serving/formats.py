@@ -142,11 +142,11 @@ def _verify(generator: tf.keras.Model, run: _Run, tolerance: float) -> dict[str,
     shape = [None, None, None, 3]
     tensors = {"inputs": {"lr": ["float32", shape]}, "outputs": {"sr": ["float32", shape]}}
     return {
-        "signatures": {verification.UNIT: tensors},
+        "signatures": {servable.SIGNATURE: tensors},
         "verified": {
             "photos": list(verification.PHOTOS),
             "tolerance": tolerance,
-            "signatures": {verification.UNIT: score},
+            "signatures": {servable.SIGNATURE: score},
         },
     }
 

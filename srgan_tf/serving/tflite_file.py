@@ -41,10 +41,10 @@ def convert(module: servable.UnitModule, kind: str) -> bytes:
         with cli.without_stderr():  # A summary of operations.
             return converter.convert()
     except Exception as error:  # The converter's own error is of no public class.
-        reason = next((line for line in str(error).splitlines() if "error:" in line), str(error))
+        first = str(error).partition("error: ")[2] or str(error)
+        reason = first.strip().partition("\n")[0][:300]
         raise errors.InputError(
-            f"--format=tflite cannot hold this generator ({reason.strip()[:300]}); choose another "
-            "format."
+            f"--format=tflite cannot hold this generator ({reason}); choose another format."
         ) from error
 
 

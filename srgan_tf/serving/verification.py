@@ -132,7 +132,7 @@ def compare(
     if not score["max_difference"] <= tolerance:
         raise errors.RunError(
             f"The exported model differs from the generator by up to {score['max_difference']:g} "
-            f"grey levels (signature {name}, {tolerance:g} are allowed); nothing was published."
+            f"grey levels ({name}; {tolerance:g} are allowed); nothing was published."
         )
     return score
 
