@@ -44,7 +44,7 @@ def _pairs():
     """Every generator with its own upsampling, and one with all."""
     own = [(name, config.AUTO) for name in sorted(generators.GENERATORS)]
     others = set(upsampling.UPSAMPLINGS) - {"subpixel"}
-    return [*own, *(("srresnet", kind) for kind in sorted(others)), ("autoencoder", "deconv")]
+    return [*own, *(("srresnet", kind) for kind in sorted(others))]
 
 
 @pytest.mark.parametrize("format", ["tflite", pytest.param("onnx", marks=needs_onnx)])

@@ -53,8 +53,10 @@ def runner(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
     with warnings.catch_warnings():
         # tf.lite.Interpreter announces its end; ai-edge-litert is the same interpreter by itself.
         warnings.simplefilter("ignore")
-        with cli.without_stderr():  # The name of its delegate.
-            run = tf.lite.Interpreter(model_content=content).get_signature_runner()
+        interpreter = tf.lite.Interpreter(model_content=content)
+    with cli.without_stderr():  # It names the delegate that it makes.
+        interpreter.allocate_tensors()
+    run = interpreter.get_signature_runner()
     return lambda lr: run(lr=lr)["sr"]
 
 
