@@ -68,7 +68,8 @@ _TFLITE_TYPE = flags.DEFINE_enum(
     None,
     ["float32", "float16", "dynamic"],
     "How --format=tflite stores weights: float32 (default), float16 (half the size, the same to "
-    "the eye) or dynamic (8 bits, a quarter of the size; convolutions compute in 8 bits too).",
+    "the eye) or dynamic (8 bits, a quarter of the size; it computes in 8 bits too and is visibly "
+    "less exact).",
 )
 _PRECISION = flags.DEFINE_enum(
     "precision",
