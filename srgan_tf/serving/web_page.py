@@ -1,21 +1,19 @@
 """What the page of srgan-web shows, and what its buttons do (Gradio).
 
 One way leads through it: a photo, a part of it and a model, Upscale, compare, download. page/ has
-the style sheet and two elements of our own, for cropping and comparing; studio.py does the work.
+the style sheet and two elements of our own, for cropping and comparing; studio.py does the work,
+and web_texts.py says how it went.
 """
 
-import html
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from absl import logging
-
-from srgan_tf import errors
 from srgan_tf.serving import studio as studio_lib
+from srgan_tf.serving import web_jobs, web_sessions, web_texts
 
 _PAGE = pathlib.Path(__file__).resolve().parent / "page"
+_SCRIPTS = ("common.js", "crop.js", "compare.js")
 # An upload that never became a photo is removed after a while, in seconds.
 _SWEEP = (60, 600)
 
@@ -29,9 +27,11 @@ def build(gradio: Any, studio: studio_lib.Studio) -> Any:
     def opened(path: str, model: str, request: gradio.Request) -> tuple:
         try:
             photo = studio.open(request.session_hash, path)
+        except web_jobs.Cancelled:
+            return "", gradio.update(value=None), "", hidden, ""
         except Exception as error:
-            return _alert(error), gradio.update(value=None), "", hidden, ""
-        crop = _element(
+            return web_texts.alert(error), gradio.update(value=None), "", hidden, ""
+        crop = web_texts.element(
             "srgan-crop",
             src=f"picture/{studio.address(photo.preview)}",
             width=photo.width,
@@ -46,14 +46,16 @@ def build(gradio: Any, studio: studio_lib.Studio) -> Any:
         idle = gradio.update(interactive=True)
         try:
             for state in studio.upscale(request.session_hash, model, _region(region)):
-                if isinstance(state, studio_lib.Progress):
-                    yield "", running, shown, _progress(state), ""
+                if isinstance(state, web_jobs.Progress):
+                    yield "", running, shown, web_texts.progress(state), ""
                 else:
-                    yield "", idle, hidden, "", _comparison(studio, model, state)
-        except studio_lib.Cancelled:
+                    before, after = map(studio.address, (state.bicubic, state.after))
+                    compare = web_texts.comparison(model, state, before=before, after=after)
+                    yield "", idle, hidden, "", compare
+        except web_jobs.Cancelled:
             yield "", idle, hidden, "", ""
         except Exception as error:
-            yield _alert(error), idle, hidden, "", ""
+            yield web_texts.alert(error), idle, hidden, "", ""
 
     def forgotten(request: gradio.Request) -> tuple:
         studio.close(request.session_hash)
@@ -68,7 +70,9 @@ def build(gradio: Any, studio: studio_lib.Studio) -> Any:
     with gradio.Blocks(title="srgan: larger photos", delete_cache=_SWEEP) as page:
         gradio.HTML(
             "<h1>Make a photo larger</h1><p>Drop a photo, choose a part or all of it, and compare. "
-            "It is deleted when you close this page.</p>",
+            "It is deleted when you close this page.</p>"
+            # What screen readers are told must stay where it is while its text changes.
+            '<p id="said" role="status"></p>',
             elem_id="title",
         )
         notice = gradio.HTML(elem_id="notice")
@@ -100,15 +104,18 @@ def build(gradio: Any, studio: studio_lib.Studio) -> Any:
 
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         opening = [notice, drop, crop, controls, result]
-        drop.upload(opened, [drop, model], opening, concurrency_limit=1, **quiet)
-        go.click(
+        # All that the queue of the models can take; those that wait are known to the studio.
+        openings = studio.max_waiting + 2
+        drop.upload(opened, [drop, model], opening, concurrency_limit=openings, **quiet)
+        done = go.click(
             upscaled,
             [model, region],
             [notice, go, cancel, progress, result],
-            js="(model) => [model, document.querySelector('srgan-crop').region]",
+            js="(model) => srgan.begin(model)",
             concurrency_limit=None,
             **quiet,
         )
+        done.then(None, None, None, js="() => srgan.end()", **quiet)
         other.click(forgotten, None, opening, concurrency_limit=None, **quiet)
         cancel.click(cancelled, None, None, concurrency_limit=None, queue=False, **quiet)
         scales = {name: one.scale for name, one in studio.models.items()}
@@ -127,11 +134,15 @@ def build(gradio: Any, studio: studio_lib.Studio) -> Any:
 def look(gradio: Any) -> dict[str, Any]:
     """Returns the arguments of `launch` that say how the page looks."""
     return {
-        "css": (_PAGE / "page.css").read_text(encoding="utf-8"),
-        "head": f"<script>{(_PAGE / 'elements.js').read_text(encoding='utf-8')}</script>",
+        "css": _read("page.css"),
+        "head": f"<script>(() => {{{''.join(map(_read, _SCRIPTS))}}})();</script>",
         "theme": _theme(gradio),
         "footer_links": [],
     }
+
+
+def _read(name: str) -> str:
+    return (_PAGE / name).read_text(encoding="utf-8")
 
 
 def _theme(gradio: Any) -> Any:
@@ -172,69 +183,17 @@ def _labelled(name: str, studio: studio_lib.Studio) -> str:
     return f"{name} (×{studio.models[name].scale})"
 
 
-def _region(value: Any) -> studio_lib.Region | None:
+def _region(value: Any) -> web_jobs.Region | None:
     """Returns what the page says was chosen.
 
     Raises:
-        errors.InputError: it is not what our page sends.
+        Refusal: it is not what our page sends.
     """
     if value is None:
         return None
     try:
-        return studio_lib.Region(
+        return web_jobs.Region(
             **{key: int(value[key]) for key in ("left", "top", "width", "height")}
         )
     except (TypeError, KeyError, ValueError) as error:
-        raise errors.InputError("The part was not understood: load the page again.") from error
-
-
-def _comparison(studio: studio_lib.Studio, model: str, result: studio_lib.Result) -> str:
-    return _element(
-        "srgan-compare",
-        before=f"picture/{studio.address(result.bicubic)}",
-        after=f"picture/{studio.address(result.after)}",
-        name=os.path.basename(result.after),
-        model=model,
-        width=result.width,
-        height=result.height,
-    )
-
-
-def _element(tag: str, /, **attributes: Any) -> str:
-    pairs = (f'{key}="{html.escape(str(value))}"' for key, value in attributes.items())
-    return f"<{tag} {' '.join(pairs)}></{tag}>"
-
-
-def _alert(error: Exception) -> str:
-    """Returns what is wrong in a sentence; what nobody foresaw is told on the terminal."""
-    if isinstance(error, (errors.InputError, errors.RunError)):
-        text = str(error)
-        text = text if "://" in text.split()[0] else text[:1].upper() + text[1:]
-        text = f"{text.rstrip('.')}."
-    elif isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        text = "There was not enough memory: choose a smaller part."
-    else:
-        logging.error("The page could not answer a request.", exc_info=error)
-        text = "Something went wrong; whoever runs this page finds the reason on the terminal."
-    return f'<p role="alert">{html.escape(text)}</p>'
-
-
-def _progress(state: studio_lib.Progress) -> str:
-    if state.seconds_left is None:
-        others = f"{state.before} photo{'s' if state.before != 1 else ''}"
-        text = f"Waiting for {others} to be finished first." if state.before else "Starting."
-    else:
-        text = (
-            f"{state.rows:,} of {state.total:,} rows done, about "
-            f"{_duration(state.seconds_left)} left"
-        )
-    percent = round(100 * state.share)
-    return (
-        f'<div class="bar" role="progressbar" aria-label="Upscaling" aria-valuenow="{percent}">'
-        f'<i style="width:{percent}%"></i></div><p>{text}</p>'
-    )
-
-
-def _duration(seconds: float) -> str:
-    seconds = max(1, round(seconds))
-    return f"{seconds} s" if seconds < 100 else f"{round(seconds / 60)} min"
+        raise web_sessions.Refusal("The part was not understood: load the page again.") from error
