@@ -398,7 +398,9 @@ def test_in_a_browser(model, tmp_path):
         assert said.inner_text() == "Done: 112 × 80 pixels."
         assert said.evaluate("(element) => element === window.firstSaid")
         assert page.evaluate("document.activeElement.localName") == "srgan-compare"
-        page.keyboard.press("0")
+        note = page.inner_text("srgan-compare #note")
+        page.keyboard.press("+")
+        assert page.inner_text("srgan-compare #note") != note
 
         # The slider is there, the download is what Upscaler makes of it.
         assert page.get_by_label("How much of the view shows bicubic").is_visible()

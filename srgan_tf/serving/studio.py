@@ -73,6 +73,7 @@ class Studio:
         job, state = self._job(session, model, region)
         try:
             threading.Thread(target=self._run, args=(job, state, model), daemon=True).start()
+            yield job.progress(self._queue.before(job))
             while not job.finished.wait(_POLL_SECONDS):
                 if job.cancelled.is_set():
                     raise web_jobs.Cancelled

@@ -27,8 +27,9 @@ const say = (text) => {
   const said = document.querySelector("#said");
   if (said) said.textContent = text;
 };
-// A button that is disabled or hidden loses the focus to nothing.
-const focusLost = () => !document.activeElement || document.activeElement === document.body;
+// "Upscale" loses the focus to nothing while it is disabled, unless that was too short to notice.
+const focusLost = () => [null, document.body, document.querySelector("#go")]
+  .includes(document.activeElement);
 
 // What the buttons of the page call.
 window.srgan = {

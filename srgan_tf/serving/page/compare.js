@@ -2,8 +2,19 @@
 class Compare extends HTMLElement {
   connectedCallback() {
     if (this.shadowRoot) return;
+    this.attachShadow({ mode: "open" });
+    this.build();
+  }
+
+  // Gradio may give an element new attributes instead of a new element: first all of them.
+  static get observedAttributes() { return ["after"]; }
+  attributeChangedCallback() { if (this.shadowRoot) queueMicrotask(() => this.build()); }
+
+  build() {
+    const root = this.shadowRoot;
+    this.observer?.disconnect();
+    this.removeAttribute("ready");
     this.picture = { width: number(this, "width"), height: number(this, "height") };
-    const root = this.attachShadow({ mode: "open" });
     root.innerHTML = `<style>${COMMON}
       .view { position: relative; overflow: hidden; touch-action: none; cursor: grab;
         height: clamp(18rem, 68vh, 46rem); border-radius: .6rem; ${CHECKS};
