@@ -96,7 +96,7 @@ def test_installed_commands_run(tmp_path, editable):
         assert shown.returncode == 0, shown.stderr
         assert f"Flags of {command}" in shown.stdout
     page = copy if editable else site
-    assert (page / "srgan_tf" / "serving" / "page" / "elements.js").exists()
+    assert (page / "srgan_tf" / "serving" / "page" / "compare.js").exists()
     where = (
         "import data_prep, srgan_tf, srgan_tf_scripts as s; print(s.__file__, srgan_tf.__file__)"
     )
