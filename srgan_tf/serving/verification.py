@@ -199,7 +199,10 @@ def _compare_tiles(loaded: Any, lr: tf.Tensor) -> dict[str, Any] | str:
     height, width = side + 2 * alignment + 1, side + 2 * alignment + 3
     if height * width > _MOST_TILED:
         return f"not compared: with a rim of {rim} pixels it would take too long"
-    repeats = [1, *(-(-one // there) for one, there in zip((height, width), lr.shape[1:3]))]
+    repeats = [
+        1,
+        *(-(-one // there) for one, there in zip((height, width), lr.shape[1:3], strict=True)),
+    ]
     picture = tf.tile(lr, [*repeats, 1])[:, :height, :width]
     whole, tiled = (
         function(picture)["sr"].numpy().astype(np.float64)
