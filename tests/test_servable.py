@@ -15,7 +15,7 @@ from PIL import Image
 from test_folding import trained_like
 
 from srgan_tf import config, errors
-from srgan_tf.serving import folding, graph_tiling, served, tiling
+from srgan_tf.serving import folding, graph_tiling, served, tiling, verification
 
 _SCALE = 2
 _MAX_PIXELS = 40_000
@@ -74,8 +74,7 @@ def test_tiles_are_as_square_as_the_picture_allows(size, pixels, sides):
 # One of each kind; that rims and alignment are every generator's own tests/test_tiling.py shows.
 _KINDS = {
     ("lite", "auto"): (1, False),
-    ("srresnet", "subpixel"): (1, True),
-    ("autoencoder", "auto"): (4, False),
+    ("autoencoder", "auto"): (4, True),
 }
 
 
@@ -86,17 +85,40 @@ def test_tiled_equals_untiled(name, kind):
     # Alignment, and whether it is run in halves.
     assert (facts["alignment"], "part_pixels" in facts) == _KINDS[name, kind]
     side = int(facts["tile_pixels"] ** 0.5)
-    lr = np.stack([fixtures.photo_like(side + 13, 2 * side + 3, seed) for seed in range(2)])
+    lr = np.stack([fixtures.photo_like(side + 13, side + 3, seed) for seed in range(2)])
     whole = module.upscale(lr)["sr"].numpy().astype(int)
     assert whole.std() > 5
     np.testing.assert_allclose(module.serve(lr)["sr"].numpy(), whole, atol=1)
     unit = module.upscale_float(lr / np.float32(255))["sr"].numpy()
     assert unit.dtype == np.float32
-    # As export compares them, by tiles of the same size here.
-    tiled = module.upscale_in_small_tiles(lr)["sr"].numpy()
-    np.testing.assert_allclose(tiled, whole, atol=1)
     # Half a grey level of rounding, but for what is clipped.
     np.testing.assert_allclose(unit * 255, whole, atol=0.51)
+
+
+def test_export_compares_tiles(saved, monkeypatch):
+    loaded, lr = tf.saved_model.load(saved), verification.photos()[0].lr
+    found = verification._compare_tiles(loaded, lr)
+    # A rim of 5 pixels, 3 x 5 + 1 a tile, and a little more than that.
+    assert found["size"] == [19, 21] and found["max_difference"] <= 1
+
+    def seam(picture):
+        sr = loaded.upscale(picture)["sr"].numpy()
+        sr[0, -1, -1, 0] ^= 64
+        return {"sr": tf.constant(sr)}
+
+    loaded.upscale_in_small_tiles = seam
+    assert verification._compare_tiles(loaded, lr)["max_difference"] == 64
+    monkeypatch.setattr(verification, "_MOST_TILED", 19 * 21 - 1)
+    assert "not compared: with a rim of 5" in verification._compare_tiles(loaded, lr)
+
+
+def test_a_shift_of_all_pixels_is_no_rounding():
+    # 10 log10(255**2 / 40**2).
+    score = verification._score([np.full([9, 9, 3], 40.0)])
+    assert score == {"max_difference": 40.0, "psnr": 16.09}
+    verification._judge(score, "it", 48, 16)
+    with pytest.raises(errors.RunError, match=r"16.09 dB \(it\) where rounding leaves 30"):
+        verification._judge(score, "it", 48, 30)
 
 
 def test_many_small_pictures_are_done_in_groups_without_a_seam(module):
