@@ -19,7 +19,7 @@ _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8")
 _HEADER_BYTES = 66  # The last that is read of a header are the masks of a BMP file.
 _MASKS_AT = 54
 # Red, green, blue: the order that TensorFlow takes for granted.
-_MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF)
+_MASKS = tuple(int(digits, 16) for digits in ("ff0000", "ff00", "ff"))
 
 Pictures = tuple[tf.Tensor, tf.Tensor]
 
