@@ -14,24 +14,28 @@ import tensorflow as tf
 from PIL import Image
 from test_folding import trained_like
 
-from srgan_tf import config
-from srgan_tf.models import generators, upsampling
-from srgan_tf.serving import folding, graph_tiling, served, tiling
+from srgan_tf import config, errors
+from srgan_tf.serving import folding, graph_tiling, served, tiling, verification
 
 _SCALE = 2
 _MAX_PIXELS = 40_000
 _RGB = fixtures.photo_like(20, 31)
 
 
-def _module(name="lite", kind="auto", *, scale=_SCALE, **options):
+def _folded(name, kind="auto"):
     settings = config.GeneratorConfig(name=name, filters=4, blocks=1, upsampling=kind)
-    folded = folding.fold(trained_like(settings, scale), settings, scale)
-    return served.ServedModule(folded, scale, max_pixels=_MAX_PIXELS, **options)
+    return folding.fold(trained_like(settings, _SCALE), settings, _SCALE)
+
+
+def _module(name="lite", kind="auto", **options):
+    return served.ServedModule(_folded(name, kind), _SCALE, max_pixels=_MAX_PIXELS, **options)
 
 
 @pytest.fixture(scope="module")
 def module():
-    return _module(tile_bytes=1)  # As small as tiles may be.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(served, "_PNG_SIDE", 500 * _SCALE)
+        yield _module(tile_bytes=1)  # As small as tiles may be.
 
 
 @pytest.fixture(scope="module")
@@ -63,30 +67,41 @@ def test_tiles_are_those_of_the_client(rim, alignment):
     ],
 )
 def test_tiles_are_as_square_as_the_picture_allows(size, pixels, sides):
-    found = graph_tiling._sides(*map(tf.constant, size), pixels)
+    found = graph_tiling._sides(*(tf.constant(x, tf.int64) for x in (*size, pixels)))
     assert tuple(map(int, found)) == sides
 
 
-def _kinds():
-    """Each generator once, with another upsampling, and all that have an alignment."""
-    kinds = sorted(set(upsampling.UPSAMPLINGS) - {"subpixel"})
-    return [(name, kinds[i % len(kinds)]) for i, name in enumerate(sorted(generators.GENERATORS))]
+# One of each kind; that rims and alignment are every generator's own tests/test_tiling.py shows.
+_KINDS = {
+    ("lite", "auto"): (1, False),
+    ("autoencoder", "auto"): (4, True),
+}
 
 
-@pytest.mark.parametrize(("name", "kind"), _kinds())
-def test_tiled_equals_untiled_for_every_generator(name, kind):
+@pytest.mark.parametrize(("name", "kind"), _KINDS)
+def test_tiled_equals_untiled(name, kind):
     module = _module(name, kind, tile_bytes=1)
     facts = module.facts(_SCALE)
-    assert facts["alignment"] == {"autoencoder": 4}.get(name, 1)
+    # Alignment, and whether it is run in halves.
+    assert (facts["alignment"], "part_pixels" in facts) == _KINDS[name, kind]
     side = int(facts["tile_pixels"] ** 0.5)
-    lr = np.stack([fixtures.photo_like(side + 13, 2 * side + 3, seed) for seed in range(2)])
+    lr = np.stack([fixtures.photo_like(side + 13, side + 3, seed) for seed in range(2)])
     whole = module.upscale(lr)["sr"].numpy().astype(int)
     assert whole.std() > 5
     np.testing.assert_allclose(module.serve(lr)["sr"].numpy(), whole, atol=1)
-    unit = module.upscale_float(lr / np.float32(255))["sr"].numpy()
+    unit = module.upscale_float(lr[:1] / np.float32(255))["sr"].numpy()
     assert unit.dtype == np.float32
     # Half a grey level of rounding, but for what is clipped.
-    np.testing.assert_allclose(unit * 255, whole, atol=0.51)
+    np.testing.assert_allclose(unit * 255, whole[:1], atol=0.51)
+
+
+def test_a_shift_of_all_pixels_is_no_rounding():
+    # 10 log10(255**2 / 40**2).
+    score = verification._score([np.full([9, 9, 3], 40.0)])
+    assert score == {"max_difference": 40.0, "psnr": 16.09}
+    verification._judge(score, "it", 48, 16)
+    with pytest.raises(errors.RunError, match=r"16.09 dB \(it\) where rounding leaves 30"):
+        verification._judge(score, "it", 48, 30)
 
 
 def test_many_small_pictures_are_done_in_groups_without_a_seam(module):
@@ -122,33 +137,58 @@ def test_one_trace_for_all_sizes_and_what_the_client_needs_alone(module):
         module.serve(lr)
         module.upscale_float(lr.astype(np.float32))
         module.upscale_bytes([_png(picture) for picture in lr])
-    for function in (module.serve, module.upscale_float, module.upscale_bytes, module._run):
+    for function in (
+        module.serve,
+        module.upscale_float,
+        module.upscale_bytes,
+        module._run_in_tiles,
+    ):
         assert function.experimental_get_tracing_count() == 1
     facts = module.facts(_SCALE)
     assert facts["max_pixels"] == _MAX_PIXELS
+    assert facts["max_answer_bytes"] == 4 * 4 * _MAX_PIXELS  # RGBA, twice as high and wide.
     assert facts["tile_bytes"] > facts["tile_pixels"] > 0
     assert served.default_max_pixels(4) == 2**23  # Of 2**27 pixels a sixteenth.
 
 
-def test_pictures_over_the_limit_are_refused_by_name(module):
-    for function, dtype in ((module.serve, np.uint8), (module.upscale_float, np.float32)):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="401x100 pixels.*most 40000 a"):
-            function(np.zeros([1, 100, 401, 3], dtype))
-        with pytest.raises(tf.errors.InvalidArgumentError, match="no pixels"):
-            function(np.zeros([1, 0, 5, 3], dtype))
+def test_requests_over_the_limit_are_refused_by_name(module):
+    for function, dtype, most, wide in (
+        (module.serve, np.uint8, 40000, 401),
+        (module.upscale_float, np.float32, 10000, 101),
+    ):
+        for shape, text in (
+            ([1, 100, wide, 3], f"lr has {wide}x100 pixels.*at most {most}; cut"),
+            ([4, 100, wide // 4 + 1, 3], f"4 pictures of .*at most {most} in all; send fewer"),
+            ([1, 0, 5, 3], "no pixels"),
+        ):
+            with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+                function(np.zeros(shape, dtype))
+    assert served._admit(tf.zeros([4, 25, 10, 3]), 1000).shape == [4, 25, 10, 3]
 
 
-def test_answers_that_no_message_holds_are_refused(module, monkeypatch):
-    # 60 pixels x 2 x 2 x 3 bytes.
-    monkeypatch.setattr(served, "_MESSAGE_BYTES", 60 * 12)
-    small = _module()
-    assert small.serve(np.zeros([2, 5, 6, 3], np.uint8))["sr"].shape[0] == 2
-    with pytest.raises(tf.errors.InvalidArgumentError, match="3 pictures of 6x5.*most 60 pixels"):
-        small.serve(np.zeros([3, 5, 6, 3], np.uint8))
-    files = [_png(np.zeros([5, 6, 3], np.uint8)), b"bad"] * 3
-    status = small.upscale_bytes(files)["status"].numpy()
-    assert [text == b"OK" for text in status] == [True, False, True, False, False, False]
-    assert b"by itself" in status[4]
+def test_files_share_one_limit(module):
+    large, small = (_png(np.zeros([100, wide, 3], np.uint8)) for wide in (390, 20))
+    made = module.upscale_bytes([large, small, b"bad", small[:-40], _png(_RGB)])
+    status = made["status"].numpy()
+    # 39,000 of 40,000 pixels, then 2,000 that do not fit, then 620 that do.
+    assert [text == b"OK" for text in status] == [True, False, False, False, True]
+    assert b"by itself" in status[1] and b"decoded" in status[3]
+
+
+def test_numbers_of_files_and_of_queries_are_limited(module):
+    assert module.upscale_bytes([b""] * 64)["status"].shape == [64]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="has 65 files.*at most 64"):
+        module.upscale_bytes([b""] * 65)
+    describe = module.signatures()["describe"]
+    assert describe(tf.zeros([64], tf.int32))["scale"].shape == [64]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="has 65 values: at most 64"):
+        describe(tf.zeros([65], tf.int32))
+
+
+def test_a_limit_that_no_answer_holds_is_refused():
+    # 2**31 bytes, less 1 MB, of five a pixel (RGBA, and a byte a row) of twice the sides.
+    with pytest.raises(errors.InputError, match="max_pixels=107321754 .* hold 107321753 pixels"):
+        served.ServedModule(_folded("lite"), _SCALE, max_pixels=107_321_754)
 
 
 def _file(picture, kind, **options):
@@ -176,6 +216,7 @@ def _good():
         "jpeg": _file(_RGB, "JPEG"),
         "progressive": _file(_RGB, "JPEG", progressive=True),
         "bmp": _file(_RGB, "BMP"),
+        "masked": _masked_bmp(0xFF0000, 0xFF00, 0xFF),
         "bmp32": _file(image.convert("RGBA"), "BMP"),
         "gif": _file(palette, "GIF"),
         "animated": _file(frames[0], "GIF", save_all=True, append_images=frames[1:]),
@@ -185,12 +226,19 @@ def _good():
 def _bad():
     """Returns files by what is said of them."""
     png, jpeg, gif, bmp = (_file(_RGB, kind) for kind in ("PNG", "JPEG", "GIF", "BMP"))
+    canvas = gif[:6] + struct.pack("<HH", 32, 20) + gif[10:]  # The frame has 31 x 20.
     return {
         "is empty": [b""],
         "is not a PNG": [b"\x89", b"text" * 9, _file(_RGB, "TIFF"), _file(_RGB, "WEBP")],
         "truncated header": [png[:20], jpeg[:30], gif[:12], gif[: len(gif) // 2], bmp[:20]],
         "cannot be decoded": [png[:-90], png[:33], jpeg[:-90], bmp[:-90], _resized(png, 9, 9)],
         "other than 24 or 32 bits": [_file(Image.fromarray(_RGB).convert("L"), "BMP")],
+        "are not blue, green, red": [_masked_bmp(0xFF000000, 0xFF0000, 0xFF00)],
+        "first frame is not the whole": [canvas],
+        "too many small blocks": [gif[:10] + b"\0\0\0\x21\xfe" + 500 * b"\x01a"],
+        "501x1 pixels (width x height): this model takes at most 500 on a": [
+            _png(np.zeros([1, 501, 3], np.uint8))
+        ],
         "at most 40000": [
             # Each a thousandth of what it would take.
             *(_file(Image.new("L", (3000, 3000)), kind) for kind in ("PNG", "JPEG", "GIF")),
@@ -198,6 +246,14 @@ def _bad():
             bmp[:18] + struct.pack("<ii", 10**6, -(2**31)) + bmp[26:],
         ],
     }
+
+
+def _masked_bmp(*masks):
+    """Returns a BMP file of 2 x 2 pixels whose bits lie where `masks` (red, green, blue) say."""
+    head = struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 32, 3, 16, 0, 0, 0, 0)
+    head += struct.pack("<III", *masks)
+    pixels = struct.pack("<I", 0x11223344) * 4
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + 16, 0, 0, 14 + len(head)) + head + pixels
 
 
 def _resized(png, width, height):
@@ -234,6 +290,26 @@ def test_transparency_is_enlarged_too(module):
     assert opaque.min() == 0 and opaque.max() == 255
 
 
+def test_colours_beneath_transparency_leave_no_fringe(module):
+    colour = np.array([250, 180, 90], np.uint8)
+    y, x = np.ogrid[:40, :40]
+    alpha = np.where((y - 20) ** 2 + (x - 20) ** 2 < 100, 255, 0).astype(np.uint8)
+    rgba = np.dstack([np.where(alpha[..., None] > 0, colour, 0).astype(np.uint8), alpha])
+    (output,) = module.upscale_bytes([_png(rgba)])["output_bytes"].numpy()
+    made = np.asarray(Image.open(io.BytesIO(output))).astype(int)
+    wanted = module.upscale(np.tile(colour, [1, 40, 40, 1]))["sr"][0].numpy()
+    seen = made[..., 3] > 0
+    assert 1200 < seen.sum() < 1700  # 400 pi and an edge.
+    np.testing.assert_allclose(made[seen][:, :3], wanted[seen], atol=1)
+
+
+def test_png_files_are_a_million_pixels_wide_at_most():
+    row = tf.zeros([1, 1_000_001, 1], tf.uint8)  # One more than `served._PNG_SIDE`.
+    assert tf.io.encode_png(row[:, 1:]).shape == []
+    with pytest.raises(tf.errors.InternalError):
+        tf.io.encode_png(row)
+
+
 def test_16_bits_are_rounded(module):
     deep = np.linspace(0, 65535, 20 * 31).astype(np.uint16).reshape(20, 31)
     lr = np.round(deep / 257).astype(np.uint8)  # 65535 / 255
@@ -254,6 +330,23 @@ def test_bad_files_are_named_and_spoil_nothing(module):
     assert set(outputs[::2]) == {b""}
     assert len(set(outputs[1::2])) == 1
     assert module.upscale_bytes(tf.zeros([0], tf.string))["status"].shape == [0]
+
+
+def test_export_compares_tiles(saved, monkeypatch):
+    loaded, lr = tf.saved_model.load(saved), verification.photos()[0].lr
+    found = verification._compare_tiles(loaded, lr)
+    # A rim of 5 pixels, 3 x 5 + 1 a tile, and a little more than that.
+    assert found["size"] == [19, 21] and found["max_difference"] <= 1
+
+    def seam(picture):
+        sr = loaded.upscale(picture)["sr"].numpy()
+        sr[0, -1, -1, 0] ^= 64
+        return {"sr": tf.constant(sr)}
+
+    loaded.upscale_in_small_tiles = seam
+    assert verification._compare_tiles(loaded, lr)["max_difference"] == 64
+    monkeypatch.setattr(verification, "_MOST_TILED", 19 * 21 - 1)
+    assert "not compared: with a rim of 5" in verification._compare_tiles(loaded, lr)
 
 
 # What the C++ server does: the graph in a session, without any of TensorFlow's Python functions.

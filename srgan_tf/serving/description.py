@@ -12,6 +12,9 @@ import tensorflow as tf
 
 from srgan_tf.serving import protocols
 
+# What is filled is several times as large as the query.
+_MOST_QUERIES = 64
+
 
 def signature(facts: Mapping[str, Any], fingerprint: str) -> Any:
     """Returns the function {query: int32 `[B]`} to the facts as int32 `[B]`, and the fingerprint.
@@ -21,8 +24,15 @@ def signature(facts: Mapping[str, Any], fingerprint: str) -> Any:
     values = {name: tf.constant(int(facts[name])) for name in protocols.FACTS}
     values[protocols.FINGERPRINT] = tf.constant(fingerprint)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name=protocols.QUERY)])
+    spec = tf.TensorSpec([None], tf.int32, name=protocols.QUERY)
+
+    @tf.function(input_signature=[spec], autograph=False)
     def describe(query: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {name: tf.fill(tf.shape(query), value) for name, value in values.items()}
+        count = tf.size(query)
+        text = f"{protocols.QUERY} has {{}} values: at most {_MOST_QUERIES} at a time"
+        few = tf.debugging.Assert(count <= _MOST_QUERIES, [tf.strings.format(text, count)])
+        with tf.control_dependencies([few]):
+            shape = tf.shape(query)
+            return {name: tf.fill(shape, value) for name, value in values.items()}
 
     return describe

@@ -16,13 +16,18 @@ OK = "OK"
 
 _PNG, _JPEG, _BMP, _GIF = range(4)
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8")
-_HEADER_BYTES = 64  # What is read of a header lies within the first 34.
+_HEADER_BYTES = 66  # The last that is read of a header are the masks of a BMP file.
+_MASKS_AT = 54
+# Red, green, blue: the order that TensorFlow takes for granted.
+_MASKS = tuple(int(digits, 16) for digits in ("ff0000", "ff00", "ff"))
 
 Pictures = tuple[tf.Tensor, tf.Tensor]
 
 
-def decode(encoded: tf.Tensor, max_pixels: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decodes a scalar string.
+def decode(
+    encoded: tf.Tensor, *, max_pixels: int, max_side: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Decodes a scalar string that has at most so many pixels in all and on a side.
 
     Returns:
         RGB uint8 `[H, W, 3]`; alpha uint8 `[H, W, 1]`, empty where nothing is transparent or the
@@ -31,17 +36,18 @@ def decode(encoded: tf.Tensor, max_pixels: int) -> tuple[tf.Tensor, tf.Tensor, t
     start = tf.strings.substr(encoded, 0, _HEADER_BYTES)
     header = tf.cast(tf.io.decode_raw(start, tf.uint8, fixed_length=_HEADER_BYTES), tf.int64)
     kind = _kind(encoded)
-    file, size = tf.switch_case(
+    file, size, problem = tf.switch_case(
         tf.where(kind < 0, len(_SIGNATURES), kind),
         [
-            lambda: (encoded, _png_size(start, header)),
-            lambda: (encoded, _jpeg_size(encoded)),
-            lambda: (encoded, _bmp_size(header)),
+            lambda: (encoded, _png_size(start, header), ""),
+            lambda: (encoded, _jpeg_size(encoded), ""),
+            lambda: (encoded, *_bmp_size(header)),
             lambda: gif_frames.first(encoded),
-            lambda: (encoded, tf.zeros([2], tf.int64)),
+            lambda: (encoded, tf.zeros([2], tf.int64), "is not a PNG, JPEG, BMP or GIF file"),
         ],
     )
-    status = _judge(encoded, kind, header, size, max_pixels)
+    problem = tf.where(tf.equal(tf.strings.length(encoded), 0), "is empty", problem)
+    status = _judge(size, problem, max_pixels=max_pixels, max_side=max_side)
     rgb, alpha = tf.cond(
         tf.equal(status, OK),
         lambda: _decode(kind, file, header),
@@ -63,30 +69,30 @@ def _kind(encoded: tf.Tensor) -> tf.Tensor:
     return tf.reduce_max(tf.where(tf.stack(matches), numbers, -1))
 
 
-def _judge(
-    encoded: tf.Tensor, kind: tf.Tensor, header: tf.Tensor, size: tf.Tensor, max_pixels: int
-) -> tf.Tensor:
-    """Returns "OK" or the first thing that is wrong as far as the header tells."""
-    bits, compression = header[28] + 256 * header[29], header[30]
-    odd_bmp = tf.equal(kind, _BMP) & ~(
-        (tf.equal(bits, 24) & tf.equal(compression, 0))
-        | (tf.equal(bits, 32) & (tf.equal(compression, 0) | tf.equal(compression, 3)))
-    )
-    # Sides first, since the product of two of 32 bits may not fit into 64.
-    too_large = tf.reduce_any(size > max_pixels) | (tf.reduce_prod(size) > max_pixels)
+def _judge(size: tf.Tensor, problem: tf.Tensor, *, max_pixels: int, max_side: int) -> tf.Tensor:
+    """Returns "OK" or the first thing that is wrong as far as the header tells.
+
+    Args:
+        size: height and width.
+        problem: what is known to be wrong, or "".
+        max_pixels: in all.
+        max_side: of height and width.
+    """
+    shown = "has {}x{} pixels (width x height): this model takes at most "
+    sides = (size[1], size[0])
     status = tf.constant(OK)
     for wrong, text in (  # The last that applies is reported.
         (
-            too_large,
-            tf.strings.format(
-                f"has {{}}x{{}} pixels (width x height): this model takes at most {max_pixels}",
-                (size[1], size[0]),
-            ),
+            tf.reduce_any(size > max_side),
+            tf.strings.format(f"{shown}{max_side} on a side", sides),
         ),
-        (odd_bmp, "is a BMP file of other than 24 or 32 bits a pixel, or compressed"),
+        # Sides, too, since the product of two of 32 bits may not fit into 64.
+        (
+            tf.reduce_any(size > max_pixels) | (tf.reduce_prod(size) > max_pixels),
+            tf.strings.format(f"{shown}{max_pixels}", sides),
+        ),
         (tf.reduce_any(size < 1), "has a damaged or truncated header"),
-        (kind < 0, "is not a PNG, JPEG, BMP or GIF file"),
-        (tf.equal(tf.strings.length(encoded), 0), "is empty"),
+        (tf.not_equal(problem, ""), problem),
     ):
         status = tf.where(wrong, text, status)
     return status
@@ -106,15 +112,25 @@ def _jpeg_size(encoded: tf.Tensor) -> tf.Tensor:
     return tf.cast(found[:2], tf.int64)
 
 
-def _bmp_size(header: tf.Tensor) -> tf.Tensor:
-    """Returns height and width of a BMP file; the height is negative if its rows begin at the top.
+def _bmp_size(header: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns height and width of a BMP file, and what the decoder would not tell of it, or "".
 
     They are where TensorFlow's decoder reads them, whichever version of the header it is.
     """
     places = tf.constant([1, 1 << 8, 1 << 16, 1 << 24], tf.int64)
     width, height = (tf.reduce_sum(header[begin : begin + 4] * places) for begin in (18, 22))
     signed = tf.where(height >= 1 << 31, height - (1 << 32), height)
-    return tf.stack([tf.abs(signed), width])
+    size = tf.stack([tf.abs(signed), width])  # Negative if its rows begin at the top.
+
+    bits, compression = header[28] + 256 * header[29], tf.reduce_sum(header[30:34] * places)
+    masks = tf.reshape(header[_MASKS_AT : _MASKS_AT + 12], [3, 4])
+    usual = tf.reduce_all(tf.equal(tf.reduce_sum(masks * places, axis=1), _MASKS))
+    plain = tf.equal(compression, 0) & (tf.equal(bits, 24) | tf.equal(bits, 32))
+    masked = tf.equal(compression, 3) & tf.equal(bits, 32)
+    text = "is a BMP file of other than 24 or 32 bits a pixel, or compressed"
+    text = tf.where(masked, "is a BMP file whose bytes are not blue, green, red", text)
+    fine = plain | (masked & usual) | tf.reduce_any(size < 1)
+    return size, tf.where(fine, "", text)
 
 
 def _decode(kind: tf.Tensor, file: tf.Tensor, header: tf.Tensor) -> Pictures:

@@ -5,7 +5,6 @@ pictures, or over the tiles of one picture after the other, one at a time; what 
 mostly) is kept, and all of it is joined once at the end: twice the output is the most that is held.
 """
 
-import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -20,7 +19,7 @@ def apply(
     *,
     scale: int,
     rim: int,
-    pixels: int,
+    pixels: int | tf.Tensor,
     alignment: int = 1,
     dtype: tf.DType = tf.uint8,
 ) -> tf.Tensor:
@@ -32,10 +31,11 @@ def apply(
         inputs: `[B, H, W, C]`, none of them 0.
         scale: the factor.
         rim: how many pixels around its own an output pixel can depend on.
-        pixels: of the input, rims included; at least (2 * rim + 1)**2.
+        pixels: of the input, rims included; at least (2 * rim + 1)**2; as a tensor int64.
         alignment: what the positions of tiles must be multiples of.
         dtype: of what `function` returns.
     """
+    pixels = tf.convert_to_tensor(pixels, tf.int64)
     options = {"scale": scale, "rim": rim, "pixels": pixels, "alignment": alignment}
     shape = tf.shape(inputs, tf.int64)
     return tf.cond(
@@ -78,7 +78,7 @@ def _loop(
     *,
     scale: int,
     rim: int,
-    pixels: int,
+    pixels: tf.Tensor,
     alignment: int,
     dtype: tf.DType,
 ) -> tf.Tensor:
@@ -127,12 +127,18 @@ def _join(make: Function, count: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return made.concat()
 
 
-def _sides(height: tf.Tensor, width: tf.Tensor, pixels: int) -> tuple[tf.Tensor, tf.Tensor]:
+def smallest(rim: int) -> int:
+    """Returns the pixels of the smallest tile that pays: it keeps as much as one of its rims."""
+    return (3 * rim + 1) ** 2
+
+
+def _sides(height: tf.Tensor, width: tf.Tensor, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns height and width of tiles of `pixels` pixels within a picture, as square as can be.
 
     They are those of `memory.plan`.
     """
-    short = tf.minimum(tf.minimum(height, width), math.isqrt(pixels))
+    root = tf.cast(tf.sqrt(tf.cast(pixels, tf.float64)), tf.int64)
+    short = tf.minimum(tf.minimum(height, width), root)
     long = tf.minimum(tf.maximum(height, width), pixels // short)
     wide = width > height
     return tf.where(wide, short, long), tf.where(wide, long, short)

@@ -1,7 +1,7 @@
 """A generator as a server needs it: named signatures that bound what a request can take.
 
-Large requests are computed in tiles, and refused above `max_pixels`, all of it in the graph: the
-C++ TensorFlow Serving runs no Python.
+Large requests are computed in tiles, and refused above `max_pixels` in all their pictures together,
+all of it in the graph: the C++ TensorFlow Serving runs no Python.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from srgan_tf import images
+from srgan_tf import errors, images
 from srgan_tf.serving import (
     description,
     fingerprint,
@@ -26,24 +26,30 @@ UPSCALE_FLOAT = "upscale_float"
 UPSCALE_BYTES = "upscale_bytes"
 # What tiles may take, beside the pictures themselves.
 TILE_BYTES = 300_000_000
-# Pixels of the largest picture that is made: 400 MB; in float32 1.6 GB, where a message (protobuf)
-# holds 2 GB. At x4 from 8.4 million LR pixels, 2896 x 2896.
+# Pixels that a request makes at most: 400 MB. At x4 from 8.4 million LR pixels, 2896 x 2896.
 _SR_PIXELS = 1 << 27
+# In float32 they are four times as large, so only a fourth of them is made.
+FLOAT_SHARE = 4
+_RGBA_BYTES = 4
+# What a message (protobuf) holds; and of a PNG file, one byte for each row, which may be one pixel.
 _MESSAGE_BYTES = (1 << 31) - (1 << 20)
-# How much of a tile is kept at least, in rims: with wide ones the tiles may be larger than the
-# above, since nearly all that is computed would be thrown away.
-_KEPT_RIMS = 1
+_PNG_BYTES = 5
+# libpng takes no more.
+_PNG_SIDE = 1_000_000
+_MOST_FILES = 64
 _BICUBIC_RIM = 2
-_FLOAT_BYTES = 4
+# Colours are spread so often, each time so far, beneath transparency.
+_SPREADS, _SPREAD = 2, 4
 
 _LR = tf.TensorSpec([None, None, None, 3], tf.uint8, name="lr")
 _UNIT_LR = tf.TensorSpec([None, None, None, 3], tf.float32, name="lr")
+_SIZES = tf.TensorSpec([2], tf.int64, name="sizes")
 Function = graph_tiling.Function
 _FILES = tf.TensorSpec([None], tf.string, name="image_bytes")
 
 
 def default_max_pixels(scale: int) -> int:
-    """Returns how many pixels a picture may have that is to be enlarged by `scale`."""
+    """Returns how many pixels a request may have that is to be enlarged by `scale`."""
     return _SR_PIXELS // scale**2
 
 
@@ -61,6 +67,15 @@ class _Tiles:
     part_pixels: int
     tail_rim: int
     bytes: int
+
+    def usual(self) -> tf.Tensor:
+        """Returns the pixels of tiles and of parts."""
+        return tf.constant([self.pixels, self.part_pixels], tf.int64)
+
+    def smallest(self) -> tf.Tensor:
+        """Returns the least that they may be."""
+        rims = self.rim, self.tail_rim
+        return tf.constant([graph_tiling.smallest(rim) for rim in rims], tf.int64)
 
 
 class ServedModule(servable.ServingModule):
@@ -83,13 +98,22 @@ class ServedModule(servable.ServingModule):
         Args:
             generator: LR `[B, h, w, 3]` in [0, 1] to SR in [-1, 1].
             scale: its factor.
-            max_pixels: of an LR picture; None is `default_max_pixels`.
+            max_pixels: of all LR pictures of a request; None is `default_max_pixels`.
             tile_bytes: the memory from which the size of tiles follows.
+
+        Raises:
+            errors.InputError: no message would hold the answer to `max_pixels`.
         """
         super().__init__(generator)
         self.max_pixels = max_pixels or default_max_pixels(scale)
+        most = _MESSAGE_BYTES // (_PNG_BYTES * scale**2)
+        if self.max_pixels > most:
+            raise errors.InputError(
+                f"--max_pixels={max_pixels} is too much: at x{scale} the 2 GB that an answer may "
+                f"have hold {most} pixels; give that or less."
+            )
         self._tiles = _plan(super().facts(scale), tile_bytes)
-        self._run = _tiled(
+        self._run_in_tiles = _tiled(
             self._tiles,
             _LR,
             tf.uint8,
@@ -98,6 +122,11 @@ class ServedModule(servable.ServingModule):
             tail=self.tail and (lambda features: self.tail(features)["sr"]),
         )
         self._run_unit = _tiled_unit(self._apply, self._halves(), self._tiles)
+
+    @tf.function(input_signature=[_LR], autograph=False)
+    def upscale_in_small_tiles(self, lr: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Is what `serve` does with large pictures, for small ones: to try it (verification.py)."""
+        return {"sr": self._run_in_tiles(lr, self._tiles.smallest())}
 
     def signatures(self) -> dict[str, Any]:
         """Returns the functions by the names of their signatures."""
@@ -113,25 +142,31 @@ class ServedModule(servable.ServingModule):
         return description.signature(facts, fingerprint.of_weights(self.weights))
 
     def facts(self, scale: int) -> dict[str, Any]:
-        """Adds the limit and the size of tiles to what a client needs to know."""
+        """Adds the limits and the size of tiles to what a client needs to know."""
         tiles = {"tile_pixels": self._tiles.pixels, "tile_bytes": self._tiles.bytes}
         if self._tiles.part_pixels:
             tiles["part_pixels"] = self._tiles.part_pixels
-        return {**super().facts(scale), "max_pixels": self.max_pixels, **tiles}
+        return {
+            **super().facts(scale),
+            "max_pixels": self.max_pixels,
+            "max_answer_bytes": _RGBA_BYTES * scale**2 * self.max_pixels,
+            **tiles,
+        }
 
     @tf.function(input_signature=[_LR], autograph=False)
     def serve(self, lr: tf.Tensor) -> dict[str, tf.Tensor]:
         """Maps LR `[B, h, w, 3]` uint8 to `{"sr": [B, h * scale, w * scale, 3] uint8}`.
 
         Raises:
-            tf.errors.InvalidArgumentError: a picture is too large, or the answer would be.
+            tf.errors.InvalidArgumentError: there are more than `max_pixels` pixels in all.
         """
-        return {"sr": self._run(self._admit(lr, 1))}
+        return {"sr": self._run(_admit(lr, self.max_pixels))}
 
     @tf.function(input_signature=[_UNIT_LR], autograph=False)
     def upscale_float(self, lr: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The same for float32 in [0, 1], in and out; nothing is rounded."""
-        return {"sr": self._run_unit(self._admit(lr, _FLOAT_BYTES))}
+        """The same for float32 in [0, 1], in and out, not rounded; a fourth of the pixels."""
+        lr = _admit(lr, self.max_pixels // FLOAT_SHARE)
+        return {"sr": self._run_unit(lr, self._tiles.usual())}
 
     @tf.function(input_signature=[_FILES], autograph=False)
     def upscale_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -140,8 +175,15 @@ class ServedModule(servable.ServingModule):
         Returns:
             output_bytes: `[B]`, PNG files; "" where the status is not "OK".
             status: `[B]`: "OK", or what is wrong with that picture, in one line.
+
+        Raises:
+            tf.errors.InvalidArgumentError: there are more than `_MOST_FILES` files.
         """
-        count = tf.shape(image_bytes)[0]
+        count = tf.size(image_bytes)
+        text = f"image_bytes has {{}} files: this signature takes at most {_MOST_FILES} at a time"
+        few = tf.debugging.Assert(count <= _MOST_FILES, [tf.strings.format(text, count)])
+        with tf.control_dependencies([few]):
+            count = tf.identity(count)
 
         def step(index: tf.Tensor, room: tf.Tensor, *made: tf.TensorArray) -> tuple[Any, ...]:
             output, status, taken = self._upscale_file(image_bytes[index], room)
@@ -149,7 +191,7 @@ class ServedModule(servable.ServingModule):
             return index + 1, room - taken, *written
 
         made = [tf.TensorArray(tf.string, count, element_shape=[]) for _ in range(2)]
-        room = tf.constant(self._most_pixels(1), tf.int64)
+        room = tf.constant(self.max_pixels, tf.int64)
         _, _, outputs, statuses = tf.while_loop(
             lambda index, *_: index < count,
             step,
@@ -162,16 +204,20 @@ class ServedModule(servable.ServingModule):
         self, file: tf.Tensor, room: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns PNG file, status and LR pixels of a file; at most `room` pixels."""
-        rgb, alpha, status = graph_decoding.decode(file, self.max_pixels)
+        rgb, alpha, status = graph_decoding.decode(
+            file, max_pixels=self.max_pixels, max_side=_PNG_SIDE // self._tiles.scale
+        )
         pixels = tf.reduce_prod(tf.shape(rgb, tf.int64)[:2])
         full = "does not fit into this answer beside the pictures before it: send it by itself"
         status = tf.where(pixels > room, full, status)
         good = tf.equal(status, graph_decoding.OK)
 
         def upscale() -> tf.Tensor:
-            sr = self._run(rgb[None])[0]
+            clear = tf.size(alpha) > 0
+            filled = tf.cond(clear, lambda: _fill(rgb, alpha), lambda: rgb)
+            sr = self._run(filled[None])[0]
             return tf.cond(
-                tf.size(alpha) > 0,
+                clear,
                 lambda: tf.io.encode_png(tf.concat([sr, self._enlarge(alpha)], -1)),
                 lambda: tf.io.encode_png(sr),
             )
@@ -181,6 +227,9 @@ class ServedModule(servable.ServingModule):
             status,
             tf.where(good, pixels, tf.zeros_like(pixels)),
         )
+
+    def _run(self, lr: tf.Tensor) -> tf.Tensor:
+        return self._run_in_tiles(lr, self._tiles.usual())
 
     def _enlarge(self, alpha: tf.Tensor) -> tf.Tensor:
         """Returns alpha `[h, w, 1]` uint8 enlarged by bicubic interpolation."""
@@ -195,48 +244,58 @@ class ServedModule(servable.ServingModule):
             bicubic, alpha[None], scale=scale, rim=_BICUBIC_RIM, pixels=pixels
         )[0]
 
-    def _most_pixels(self, value_bytes: int) -> int:
-        """Returns the LR pixels of all pictures of a request whose answer fits into a message."""
-        return _MESSAGE_BYTES // (self._tiles.scale**2 * 3 * value_bytes)
 
-    def _admit(self, lr: tf.Tensor, value_bytes: int) -> tf.Tensor:
-        """Returns `lr` if it is neither empty nor too large."""
-        count, height, width, _ = tf.unstack(tf.shape(lr, tf.int64))
-        most = self._most_pixels(value_bytes)
-        checks = [
-            tf.debugging.Assert(
-                (count > 0) & (height > 0) & (width > 0),
-                [tf.strings.format("lr holds no pixels: its shape is {}", tf.shape(lr))],
-            ),
-            tf.debugging.Assert(
-                height * width <= self.max_pixels,
-                [
-                    tf.strings.format(
-                        "lr has {}x{} pixels (width x height): this model takes at most "
-                        f"{self.max_pixels} a picture; cut it into parts",
-                        (width, height),
-                    )
-                ],
-            ),
-            tf.debugging.Assert(
-                count * height * width <= most,
-                [
-                    tf.strings.format(
-                        "the answer to {} pictures of {}x{} pixels would be larger than the 2 GB "
-                        f"of a message: send at most {most} pixels in all",
-                        (count, width, height),
-                    )
-                ],
-            ),
-        ]
-        # Without it the network might start first.
-        with tf.control_dependencies(checks):
-            return tf.identity(lr)
+def _admit(lr: tf.Tensor, most: int) -> tf.Tensor:
+    """Returns `lr` if it is neither empty nor has more than `most` pixels in all."""
+    count, height, width, _ = tf.unstack(tf.shape(lr, tf.int64))
+    limit = f"pixels (width x height): this signature takes at most {most}"
+    checks = [
+        tf.debugging.Assert(
+            (count > 0) & (height > 0) & (width > 0),
+            [tf.strings.format("lr holds no pixels: its shape is {}", tf.shape(lr))],
+        ),
+        tf.debugging.Assert(
+            height * width <= most,
+            [tf.strings.format(f"lr has {{}}x{{}} {limit}; cut it into parts", (width, height))],
+        ),
+        tf.debugging.Assert(
+            count * height * width <= most,
+            [
+                tf.strings.format(
+                    f"lr has {{}} pictures of {{}}x{{}} {limit} in all; send fewer at a time",
+                    (count, width, height),
+                )
+            ],
+        ),
+    ]
+    # Without it the network might start first.
+    with tf.control_dependencies(checks):
+        return tf.identity(lr)
+
+
+def _fill(rgb: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+    """Returns `rgb` with the colours beside them where nothing is seen, so that no fringe is left.
+
+    Args:
+        rgb: uint8 `[h, w, 3]`.
+        alpha: uint8 `[h, w, 1]`; where it is 0 colours are replaced, `_SPREADS * _SPREAD` far.
+    """
+    seen = tf.cast(alpha > 0, tf.float32)[None]
+    colours = tf.cast(rgb, tf.float32)[None] * seen
+    for _ in range(_SPREADS):
+        # The share that is seen is averaged with the colours.
+        mean = tf.nn.avg_pool2d(tf.concat([colours, seen], -1), 2 * _SPREAD + 1, 1, "SAME")
+        near = mean[..., 3:]
+        new = (seen < 1) & (near > 0)
+        colours = tf.where(new, tf.math.divide_no_nan(mean[..., :3], near), colours)
+        seen = tf.where(new, tf.ones_like(seen), seen)
+    filled = tf.cast(tf.round(colours[0]), tf.uint8)
+    return tf.where(seen[0] > 0, filled, rgb)
 
 
 def _tiled_unit(
     apply: Function, halves: tuple[list[network.Step], list[network.Step]] | None, tiles: _Tiles
-) -> Function:
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Returns what maps LR in [0, 1] to SR in [0, 1], in tiles where it is large."""
 
     def to_unit(signed: tf.Tensor) -> tf.Tensor:
@@ -260,11 +319,13 @@ def _tiled(
     whole: Function,
     trunk: Function | None,
     tail: Function | None,
-) -> Function:
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Returns what runs `whole` on tiles; or `trunk` on tiles and `tail` on parts of its features.
 
+    It takes LR images and the pixels of tiles and parts (`_Tiles.usual`).
+
     Args:
-        tiles: their sizes.
+        tiles: their rims.
         spec: of the LR images.
         dtype: of the SR images.
         whole: the network.
@@ -273,21 +334,21 @@ def _tiled(
     """
     scale = tiles.scale
 
-    @_once(spec)
-    def one_tile(lr: tf.Tensor) -> tf.Tensor:
+    @_once(spec, _SIZES)
+    def one_tile(lr: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
         if not (trunk and tail):
             return whole(lr)
-        rim, pixels = tiles.tail_rim, tiles.part_pixels
+        rim, pixels = tiles.tail_rim, sizes[1]
         return graph_tiling.apply(tail, trunk(lr), scale=scale, rim=rim, pixels=pixels, dtype=dtype)
 
-    @_once(spec)
-    def all_tiles(lr: tf.Tensor) -> tf.Tensor:
+    @_once(spec, _SIZES)
+    def all_tiles(lr: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
         sr = graph_tiling.apply(
-            one_tile,
+            lambda tile: one_tile(tile, sizes),
             lr,
             scale=scale,
             rim=tiles.rim,
-            pixels=tiles.pixels,
+            pixels=sizes[0],
             alignment=tiles.alignment,
             dtype=dtype,
         )
@@ -296,17 +357,13 @@ def _tiled(
     return all_tiles
 
 
-def _once(spec: tf.TensorSpec) -> Callable[[Function], Function]:
+def _once(*specs: tf.TensorSpec) -> Callable[[Function], Function]:
     """Returns the decorator of functions that stand in the saved graph once, however often used."""
-    return tf.function(input_signature=[spec], autograph=False)
+    return tf.function(input_signature=specs, autograph=False)
 
 
 def _plan(facts: dict[str, Any], tile_bytes: int) -> _Tiles:
     """Returns the tiles of a network (`servable.facts`) that take about `tile_bytes`."""
-
-    def smallest(rim: int) -> int:
-        return ((2 + _KEPT_RIMS) * rim + 1) ** 2
-
     alignment = facts["alignment"]
     rim = -(-facts["receptive_radius"] // alignment) * alignment
     cost, part = memory.Cost.of_live(facts["bytes_per_lr_pixel"]), 0
@@ -315,9 +372,9 @@ def _plan(facts: dict[str, Any], tile_bytes: int) -> _Tiles:
         cost = memory.Cost.of_live(
             facts["trunk_bytes_per_lr_pixel"], facts["tail_bytes_per_lr_pixel"]
         )
-        part = max(int(memory.PART_SHARE * tile_bytes / cost.part), smallest(tail_rim))
-        part = min(part, max(memory.PART, smallest(tail_rim)))
-    pixels = max(int((tile_bytes - part * cost.part) / cost.tile), smallest(rim))
+        part = max(int(memory.PART_SHARE * tile_bytes / cost.part), graph_tiling.smallest(tail_rim))
+        part = min(part, max(memory.PART, graph_tiling.smallest(tail_rim)))
+    pixels = max(int((tile_bytes - part * cost.part) / cost.tile), graph_tiling.smallest(rim))
     return _Tiles(
         scale=facts["scale"],
         rim=rim,

@@ -5,7 +5,7 @@ photos are crops that come with the package (photos/, free ones).
 """
 
 import dataclasses
-import functools
+import math
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
@@ -14,12 +14,17 @@ import numpy as np
 import tensorflow as tf
 
 from srgan_tf import errors, images
-from srgan_tf.serving import servable
+from srgan_tf.serving import graph_tiling, protocols, servable, served
 
 PHOTOS = ("dogs.png", "fig.png")
 MOST_PIXELS = 61 * 45
 # The signature whose SR is no whole grey levels.
 UNIT = "upscale_float"
+# What `max_pixels` must be for the photos to be taken by all signatures.
+LEAST_MAX_PIXELS = served.FLOAT_SHARE * MOST_PIXELS
+# Pixels of the picture on which tiles are compared: as a whole and in four tiles, each nearly as
+# large. So many belong to a rim of 81 pixels; that of `srgan` is 40 (20 s of CPU).
+_MOST_TILED = 250 * 250
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,15 +88,18 @@ RUNS: dict[str, _Run] = {
 _WORDS = "describe"
 
 
-def verify(generator: tf.keras.Model, directory: str, tolerance: float) -> dict[str, Any]:
-    """Compares the SavedModel in `directory` with `generator`.
+def verify(
+    generator: tf.keras.Model, directory: str, tolerance: float, least_psnr: float = 0.0
+) -> dict[str, Any]:
+    """Compares the SavedModel in `directory` with `generator`, and its tiles with the whole.
 
     Returns:
         What is recorded: the `signatures` with their inputs and outputs; `verified`, how far each
-        is from the generator at most (grey levels), and PSNR in dB (None: identical).
+        is from the generator at most (grey levels), and PSNR in dB (None: identical); `tiles`.
 
     Raises:
-        errors.RunError: a signature differs by more than `tolerance` grey levels.
+        errors.RunError: a signature differs by more than `tolerance` grey levels, or its PSNR is
+            below `least_psnr` dB.
     """
     loaded = tf.saved_model.load(directory)
     signatures = loaded.signatures
@@ -101,13 +109,26 @@ def verify(generator: tf.keras.Model, directory: str, tolerance: float) -> dict[
     unknown = sorted(set(pictured) - set(RUNS))
     if unknown:
         raise ValueError(f"No comparison for the signatures {unknown}; add them to RUNS.")
-    found = {
-        name: compare(generator, name, functools.partial(RUNS[name], functions), tolerance)
-        for name in pictured
-    }
+    shown, found, made = photos(), {}, {}
+    wanted = [generator(photo.unit, training=False) for photo in shown]
+    for name in pictured:
+        run = RUNS[name]
+        if run not in made:  # Two halves are one run.
+            made[run] = [run(functions, photo) for photo in shown]
+        found[name] = _differences(made[run], wanted, name)
+        _judge(found[name], f"signature {name}", tolerance, least_psnr)
+    tiles = _compare_tiles(loaded, shown[0].lr)
+    if isinstance(tiles, dict):
+        _judge(tiles, "tiles", tolerance, least_psnr)
     return {
         "signatures": {name: _describe(signatures[name]) for name in signatures},
-        "verified": {"photos": list(PHOTOS), "tolerance": tolerance, "signatures": found},
+        "verified": {
+            "photos": list(PHOTOS),
+            "tolerance": tolerance,
+            "least_psnr": least_psnr,
+            "signatures": found,
+            "tiles": tiles,
+        },
     }
 
 
@@ -125,24 +146,69 @@ def compare(
     Raises:
         errors.RunError: a pixel differs by more than `tolerance`.
     """
-    made = [np.asarray(run(photo)).astype(np.float64) for photo in photos()]
-    wanted = [_wanted(generator, photo, name) for photo in photos()]
-    score = _score([one - other for one, other in zip(made, wanted, strict=True)])
-    # Not `>`: a difference that is no number must not pass.
-    if not score["max_difference"] <= tolerance:
-        raise errors.RunError(
-            f"The exported model differs from the generator by up to {score['max_difference']:g} "
-            f"grey levels ({name}; {tolerance:g} are allowed); nothing was published."
-        )
+    wanted = [generator(photo.unit, training=False) for photo in photos()]
+    score = _differences([run(photo) for photo in photos()], wanted, name)
+    _judge(score, name, tolerance)
     return score
 
 
-def _wanted(generator: tf.keras.Model, photo: Photo, name: str) -> np.ndarray:
-    sr = generator(photo.unit, training=False)
+def _differences(
+    made: list[tf.Tensor], wanted: list[tf.Tensor], name: str
+) -> dict[str, float | None]:
+    """Returns the score of what signature `name` made, in grey levels, for SR in [-1, 1]."""
+    pairs = zip(made, wanted, strict=True)
+    return _score([np.asarray(one).astype(np.float64) - _levels(sr, name) for one, sr in pairs])
+
+
+def _judge(
+    score: dict[str, float | None], what: str, tolerance: float, least_psnr: float = 0.0
+) -> None:
+    worst, psnr = score["max_difference"], score["psnr"]
+    # Not `>`: a difference that is no number must not pass.
+    if not worst <= tolerance:
+        raise errors.RunError(
+            f"The exported model differs from the generator by up to {worst:g} grey levels "
+            f"({what}; {tolerance:g} are allowed); nothing was published."
+        )
+    if psnr is not None and not psnr >= least_psnr:
+        raise errors.RunError(
+            f"The exported model differs from the generator: {psnr:g} dB ({what}) where rounding "
+            f"leaves {least_psnr:g} at least; nothing was published."
+        )
+
+
+def _levels(sr: tf.Tensor, name: str) -> np.ndarray:
+    """Returns what signature `name` should give for SR in [-1, 1], in grey levels."""
     if name == UNIT:
         unit = tf.clip_by_value(images.signed_to_unit(sr), 0.0, 1.0)
         return unit.numpy().astype(np.float64) * tf.uint8.max
     return images.signed_to_uint8(sr).numpy().astype(np.float64)
+
+
+def _compare_tiles(loaded: Any, lr: tf.Tensor) -> dict[str, Any] | str:
+    """Returns how far the smallest tiles are from the whole, or why that is not known.
+
+    The picture is `lr`, repeated up to two tiles each way.
+    """
+    if not hasattr(loaded, "upscale_in_small_tiles"):
+        return "not compared: the model has none"
+    facts = loaded.signatures[_WORDS](**{protocols.QUERY: tf.zeros([1], tf.int32)})
+    radius, alignment = (int(facts[name][0]) for name in ("receptive_radius", "alignment"))
+    rim = -(-radius // alignment) * alignment
+    side = math.isqrt(graph_tiling.smallest(rim))
+    height, width = side + 2 * alignment + 1, side + 2 * alignment + 3
+    if height * width > _MOST_TILED:
+        return f"not compared: with a rim of {rim} pixels it would take too long"
+    repeats = [
+        1,
+        *(-(-one // there) for one, there in zip((height, width), lr.shape[1:3], strict=True)),
+    ]
+    picture = tf.tile(lr, [*repeats, 1])[:, :height, :width]
+    whole, tiled = (
+        function(picture)["sr"].numpy().astype(np.float64)
+        for function in (loaded.upscale, loaded.upscale_in_small_tiles)
+    )
+    return {"size": [height, width], **_score([tiled - whole])}
 
 
 def _score(differences: list[np.ndarray]) -> dict[str, float | None]:
