@@ -39,7 +39,11 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder in which <version>/ is made (default: RUN_DIR/saved_model)."
 )
 _VERSION = flags.DEFINE_integer(
-    "version", None, "Number of the version (default: the step; 1 with --model).", lower_bound=0
+    "version",
+    None,
+    "Number of the version (default: the step; with --model one above the highest that is there). "
+    "TensorFlow Serving serves the highest.",
+    lower_bound=0,
 )
 _INTERPOLATE = flags.DEFINE_string(
     "interpolate",
@@ -63,7 +67,10 @@ _MAX_PIXELS = flags.DEFINE_integer(
     lower_bound=1,
 )
 _OVERWRITE = flags.DEFINE_boolean(
-    "overwrite", False, "Replace an export of the same version, and files of --deployment."
+    "overwrite",
+    False,
+    "Replace an export of the same version, and files of --deployment. Not for a folder that is "
+    "served: a running server keeps the version that it has.",
 )
 _DEPLOYMENT = flags.DEFINE_string(
     "deployment",
@@ -76,6 +83,12 @@ _NAME = flags.DEFINE_string(
     None,
     "What clients of the server call the model (default: that of --model, else srgan).",
 )
+_SERVING_TAG = flags.DEFINE_string(
+    "serving_tag",
+    None,
+    "Tag of the image tensorflow/serving for --deployment (default: a release that was there when "
+    "this was written).",
+)
 _DESCRIBE = flags.DEFINE_string(
     "describe",
     None,
@@ -83,6 +96,8 @@ _DESCRIBE = flags.DEFINE_string(
     "a run folder. Exports nothing.",
 )
 _JSON = flags.DEFINE_boolean("json", False, "--describe gives the whole record as JSON.")
+# Of what is exported; --describe exports nothing.
+_OF_EXPORTS = (_CHECKPOINT, _WEIGHTS, _OUTPUT, _VERSION, _PRECISION, _MAX_PIXELS)
 
 
 def main(argv: list[str]) -> None:
@@ -93,19 +108,23 @@ def main(argv: list[str]) -> None:
     if _JSON.value and not _DESCRIBE.value:
         raise errors.InputError("--json goes with --describe.")
     if not _DEPLOYMENT.value:
-        if _NAME.value:
-            raise errors.InputError("--name goes with --deployment.")
+        for flag in (_NAME, _SERVING_TAG):
+            if flag.present:
+                raise errors.InputError(f"--{flag.name} goes with --deployment.")
         _make()
         return
     from srgan_tf.serving import deployment
 
     folder, name = files.expand(_DEPLOYMENT.value), _NAME.value or _MODEL.value or "srgan"
-    deployment.check(folder, name, overwrite=_OVERWRITE.value)
+    tag = deployment.TAG if _SERVING_TAG.value is None else _SERVING_TAG.value
+    place = files.expand(_OUTPUT.value or _RUN_DIR.value or _DESCRIBE.value)
+    deployment.check(folder, name, tag, place=place, overwrite=_OVERWRITE.value)
     target = _make()
     cli.import_tensorflow()
     from srgan_tf.serving import model_record
 
-    written = deployment.write(folder, model=target, record=model_record.read(target), name=name)
+    record = model_record.read(target)
+    written = deployment.write(folder, model=target, record=record, name=name, tag=tag)
     logging.info("Wrote %s", ", ".join(written))
 
 
@@ -129,6 +148,11 @@ def _require_one() -> None:
         )
     if len(given) > 1:
         raise errors.InputError(f"{' and '.join(given)} exclude each other: give one.")
+    ignored = [f"--{flag.name}" for flag in _OF_EXPORTS if flag.present]
+    if _DESCRIBE.value and ignored:
+        raise errors.InputError(
+            f"--describe exports nothing: leave out {', '.join(ignored)}, or export again."
+        )
     if _MODEL.value and (_CHECKPOINT.value != "last" or _WEIGHTS.value):
         raise errors.InputError("--checkpoint and --weights are for runs: leave them out.")
     if (_MODEL.value or _INTERPOLATE.value) and not _OUTPUT.value:
@@ -163,11 +187,10 @@ def _export() -> str:
         "overwrite": _OVERWRITE.value,
         "precision": _PRECISION.value,
         "max_pixels": _MAX_PIXELS.value,
+        "version": _VERSION.value,
     }
     if _MODEL.value:
-        version = 1 if _VERSION.value is None else _VERSION.value
-        return export.export_pretrained(_MODEL.value, output=output, version=version, **options)
-    options["version"] = _VERSION.value
+        return export.export_pretrained(_MODEL.value, output=output, **options)
     if _INTERPOLATE.value:
         return interpolation.export(
             _INTERPOLATE.value, output=output, weights=_WEIGHTS.value, **options

