@@ -4,6 +4,7 @@ The server is serving_server.py, which speaks TensorFlow Serving's protocols.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -180,22 +181,25 @@ def test_no_more_requests_are_in_flight_than_asked_for(server, protocol, kind, t
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_server_that_starts_late_is_waited_for(model_dir, local, protocol):
+def test_a_server_that_starts_late_is_waited_for(model_dir, local, protocol, monkeypatch):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    found = []
+    found, refused = [], threading.Event()
+    # However long the server takes to start.
+    monkeypatch.setattr(client, "_pause", lambda _: refused.set() or 0.05)
 
     def ask():
-        with Upscaler.load(f"{protocol}://127.0.0.1:{port}", model_name=NAME, tries=9) as model:
+        where = f"{protocol}://127.0.0.1:{port}"
+        with Upscaler.load(where, model_name=NAME, tries=10_000) as model:
             found.append(model.upscale(fixtures.photo_like(9, 9)))
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    time.sleep(0.4)
+    assert refused.wait(60)
     options = {"grpc": "grpc_port", "http": "rest_port"}
     with serving_server.Server(model_dir, NAME, **{options[protocol]: port}):
-        thread.join(20)
+        thread.join(120)
     assert_same(found[0], local.upscale(fixtures.photo_like(9, 9)))
 
 
@@ -222,7 +226,7 @@ def test_pauses_grow_and_differ():
 
 @pytest.mark.parametrize(
     "protocol, code",
-    [("grpc", "INVALID_ARGUMENT"), ("grpc", "RESOURCE_EXHAUSTED"), ("http", "INVALID_ARGUMENT")],
+    itertools.product(PROTOCOLS, ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")),
 )
 def test_what_is_refused_is_not_tried_again(server, protocol, code, tmp_path):
     source = tmp_path / "in.png"

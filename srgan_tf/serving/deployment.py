@@ -34,7 +34,7 @@ _REST_THREADS = 2
 _REQUESTS = _GRPC_THREADS + _REST_THREADS
 _TIMEOUT_MS = 120_000
 # The server with its libraries and a model's weights, in MB; not measured with the real server.
-_RESIDENT_MB = 700
+RESIDENT_MB = 700
 # Of the largest answer (float32): pieces and their union in the graph, the message, and its bytes.
 # uint8 is less: the server's message holds each value as an int32, but there it ends.
 _COPIES = 4
@@ -118,10 +118,10 @@ def memory_mb(record: dict[str, Any]) -> tuple[int, int, str]:
     answer = _mb(record.get("max_answer_bytes", _MESSAGE_BYTES))
     request = tiles + _COPIES * answer
     reason = (
-        f"{_RESIDENT_MB} MB + {_REQUESTS} requests x ({tiles} for tiles + {_COPIES} x {answer} for "
+        f"{RESIDENT_MB} MB + {_REQUESTS} requests x ({tiles} for tiles + {_COPIES} x {answer} for "
         "the largest answer)"
     )
-    return _RESIDENT_MB + request, _RESIDENT_MB + _REQUESTS * request, reason
+    return RESIDENT_MB + request, RESIDENT_MB + _REQUESTS * request, reason
 
 
 def _mb(size: int) -> int:
