@@ -360,8 +360,8 @@ def _batching_parameters():
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("BatchingParameters"))()
 
 
-# Of 400,000 pixels at x4 in float32: 400,000 x 16 x 3 x 4 bytes.
-_FACTS = {"tile_bytes": 300_000_000, "max_answer_bytes": 76_800_000, "max_pixels": 400_000}
+# Of 400,000 pixels at x4, with transparency: 400,000 x 16 x 4 bytes.
+_FACTS = {"tile_bytes": 300_000_000, "max_answer_bytes": 25_600_000, "max_pixels": 400_000}
 
 
 def _written(folder, model, **options):
@@ -392,8 +392,8 @@ def test_files_for_the_official_image(exported, server, tmp_path):
     # A thread of gRPC's that is not there is a request refused: two clients must find theirs.
     threads = dict(flag.split("=") for flag in compose["command"])["--grpc_max_threads"]
     assert int(threads) >= 2 * client.Options(model_name=_NAME).in_flight + 2
-    # 10 + 2 threads, each with 300 MB of tiles and 77 MB of answer four times: 12 x 608 + 700.
-    assert compose["mem_limit"] == "7996m"
+    # 10 + 2 threads, each with 300 MB of tiles and 26 MB of answer six times: 12 x 456 + 700.
+    assert compose["mem_limit"] == "6172m"
     healthy = _health(compose, server.http_address)
     assert not subprocess.run(healthy, timeout=60).returncode
     with socket.socket() as nobody:  # Bound, but it does not listen.
@@ -412,7 +412,7 @@ def test_files_for_the_official_image(exported, server, tmp_path):
     for probe in ("readinessProbe", "livenessProbe"):
         assert container[probe].keys() == {"tcpSocket", "periodSeconds"}
         assert container[probe]["tcpSocket"] == {"port": "grpc"}
-    assert container["resources"]["limits"]["memory"] == "7996M"
+    assert container["resources"]["limits"]["memory"] == "6172M"
     labels = spec["template"]["metadata"]["labels"]
     assert labels == spec["selector"]["matchLabels"] == documents["Service"]["spec"]["selector"]
     mounted = {mount["name"] for mount in container["volumeMounts"]}
@@ -429,12 +429,12 @@ def _health(compose, address):
 
 
 def test_a_large_limit_is_advised_against(tmp_path):
-    # Five times the pixels, so an answer of 384 MB: 12 x (300 + 4 x 384) + 700 = 22,732 MB; with
+    # Five times the pixels, so an answer of 128 MB: 12 x (300 + 6 x 128) + 700 = 13,516 MB; with
     # 400,000 pixels it would be what the test above has.
-    large = {**_FACTS, "max_answer_bytes": 384_000_000, "max_pixels": 2_000_000}
+    large = {**_FACTS, "max_answer_bytes": 128_000_000, "max_pixels": 2_000_000}
     for name, text in _written(tmp_path, "/models/1", record=large).items():
         if name.endswith(".yaml"):
-            assert "22732" in text and "--max_pixels=400000, which needs 7996 MB" in text
+            assert "13516" in text and "--max_pixels=400000, which needs 6172 MB" in text
     for old in ({"scale": 4}, {"max_pixels": 9, "tile_pixels": 4}):
         with pytest.raises(errors.InputError, match="--deployment: .*export again"):
             deployment.memory_mb(old)

@@ -171,9 +171,8 @@ def test_four_times_as_many_clients_as_places(tmp_path, monkeypatch):
             server.terminate()
     assert after.counts == {"right": 1}
     _judge(clients, memory)
-    # What a deployment reckons with, for as many requests at a time; an answer's values have 4
-    # bytes at most.
-    answer = _MAX_PIXELS * record["scale"] ** 2 * 3 * 4
+    # What a deployment reckons with, for as many requests at a time; pixels have 4 bytes at most.
+    answer = _MAX_PIXELS * record["scale"] ** 2 * 4
     alone, _, _ = deployment.memory_mb({**record, "max_answer_bytes": answer})
     resident = deployment.RESIDENT_MB
     assert max(memory) < resident + _WORKERS * (alone - resident)
