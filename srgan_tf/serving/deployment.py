@@ -35,7 +35,7 @@ _REQUESTS = _GRPC_THREADS + _REST_THREADS
 _TIMEOUT_MS = 120_000
 # The server with its libraries and a model's weights, in MB; not measured with the real server.
 RESIDENT_MB = 700
-# Of the largest answer, which is recorded with 4 bytes a pixel. Most is held of uint8 pixels: 3 bytes
+# Of the largest answer, which is recorded with 4 bytes a pixel. Most is held of uint8: 3 bytes
 # twice in the graph (pieces and their union), 12 in the server's message, which has an int32 for
 # each value, and up to 6 on the wire: 24.
 _COPIES = 6

@@ -35,8 +35,6 @@ from srgan_tf.serving import (
 # In grey levels. The saved graph may fold constants in another order: one is a rounding on the
 # edge. In bfloat16 photos differ by up to 12 with published weights, and noise by more.
 _TOLERANCES = {"float32": 1, "bfloat16": 48}
-# After which nobody is at work any more on a temporary folder: an export takes minutes.
-_STALE_SECONDS = 24 * 3600
 
 
 def export(
@@ -239,7 +237,10 @@ def _move(temporary: str, target: str) -> None:
 
 
 def _remove_stale(parent: str, name: str) -> None:
-    """Removes what exports of this version that were killed have left beside it."""
+    """Removes what exports of this version that were killed have left beside it.
+
+    They are a day old: exports take minutes, so nobody is at work there any more.
+    """
     if files.is_remote(parent):
         return
     for entry in os.listdir(parent):
@@ -247,7 +248,7 @@ def _remove_stale(parent: str, name: str) -> None:
         if re.fullmatch(rf"\.{re.escape(name)}\.(.+\.)?(new|old)", entry):
             # Another export may remove it at this moment, too.
             with contextlib.suppress(OSError, tf.errors.NotFoundError):
-                if time.time() - os.stat(path).st_mtime > _STALE_SECONDS:
+                if time.time() - os.stat(path).st_mtime > 24 * 3600:
                     _remove(path)
 
 
