@@ -32,8 +32,8 @@ from srgan_tf.serving import deployment, export, model_record
 SECONDS = float(os.environ.get("SRGAN_LOAD_SECONDS", "6"))
 _WORKERS, _QUEUE = 2, 4
 _CLIENTS = 4 * (_WORKERS + _QUEUE)
-_SIZES = ((12, 17), (48, 40), (65, 64), (17, 120))
-_MAX_PIXELS, _TOO_LARGE = 65 * 64, (64, 66)
+_SIZES = ((12, 17), (48, 40), (65, 64), (92, 120))
+_MAX_PIXELS, _TOO_LARGE = 92 * 120, (93, 119)
 # Every so many requests of a client have a deadline that cannot always be met.
 _HURRIED, _HURRY_SECONDS = 5, 0.03
 _PATIENCE_SECONDS = 60.0
