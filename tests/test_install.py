@@ -20,7 +20,7 @@ from packaging import requirements
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-EXTRAS = ("gpu", "openvino", "pretrained", "serving", "web", "dev")
+EXTRAS = ("gpu", "onnx", "openvino", "pretrained", "serving", "web", "dev")
 COMMANDS = (
     "srgan-prepare",
     "srgan-train",

@@ -106,7 +106,8 @@ class PadToMultiple(tf.keras.layers.Layer):
         """Returns `inputs` padded below and on the right."""
         for axis in (1, 2):
             size = tf.shape(inputs)[axis]
-            padded = -(-size // self.multiple) * self.multiple
+            # Positive numbers only: ONNX divides towards zero.
+            padded = (size + self.multiple - 1) // self.multiple * self.multiple
             inputs = tf.gather(inputs, tf.minimum(tf.range(padded), size - 1), axis=axis)
         return inputs
 

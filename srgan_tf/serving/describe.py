@@ -15,6 +15,7 @@ def lines(directory: str, record: dict[str, Any]) -> list[str]:
         "exported by": _exporter(record),
         "model": _model(record),
         "generator": _generator(config.get("generator", {})),
+        "format": record.get("format"),
         "scale": f"x{record['scale']}, {record.get('precision', 'float32')}",
         "limit": _limit(record),
         "trained by": _training(record.get("training")),

@@ -24,6 +24,7 @@ from srgan_tf import errors, files, run_folder
 from srgan_tf.models import generators, pretrained
 from srgan_tf.serving import (
     folding,
+    formats,
     model_record,
     provenance,
     servable,
@@ -47,19 +48,26 @@ def export(
     precision: str = "float32",
     version: int | None = None,
     max_pixels: int | None = None,
+    format: str = formats.SAVED_MODEL,
+    tflite_type: str | None = None,
 ) -> str:
     """Exports a run's generator and returns the folder `<output>/<version>` that holds it.
+
+    Other formats are files, `<version>.tflite`, `<version>-float16.tflite` or `<version>.onnx`.
 
     Args:
         run_dir: the run folder.
         checkpoint: "last", "best" or a step.
         weights: "raw" or "ema"; None is "ema" where the run has it.
-        output: where the folder `<version>` is made; default `RUN_DIR/saved_model`.
+        output: where the folder `<version>` is made; default `RUN_DIR/saved_model` (or `tflite`,
+            `onnx`).
         overwrite: replace an existing export of the same version.
         precision: what the exported network computes in: float32 or bfloat16.
         version: default: the step.
         max_pixels: how large a picture may be that the signatures take; None is
             `served.default_max_pixels`.
+        format: savedmodel or a name in `formats.FORMATS`.
+        tflite_type: of the weights of TensorFlow Lite: float32 (None), float16 or dynamic.
 
     Raises:
         errors.InputError: no such run or checkpoint, the export exists, the weights are not finite.
@@ -70,7 +78,7 @@ def export(
     return publish(
         generator,
         os.path.join(
-            output or os.path.join(run_dir, model_record.FOLDER),
+            output or os.path.join(run_dir, formats.folder(format)),
             str(step if version is None else version),
         ),
         source=f"{run_dir}, step {step}",
@@ -79,6 +87,8 @@ def export(
         overwrite=overwrite,
         precision=precision,
         max_pixels=max_pixels,
+        format=format,
+        tflite_type=tflite_type,
         facts={
             "step": step,
             "checkpoint": checkpoint,
@@ -98,17 +108,21 @@ def export_pretrained(
     precision: str = "float32",
     version: int | None = None,
     max_pixels: int | None = None,
+    format: str = formats.SAVED_MODEL,
+    tflite_type: str | None = None,
 ) -> str:
     """Exports the published weights `name` and returns the folder `<output>/<version>`.
 
-    Arguments are those of `export`; the default version is one above the highest that is there.
+    Arguments are those of `export`; the default version is one above the highest that is there, and
+    files of other formats are called by `name` instead.
 
     Raises:
         errors.InputError: there is no such model, its wheel is not installed, the export exists.
     """
     config = generators.resolve(pretrained.GENERATOR)
     if version is None:
-        version = model_record.next_version(output)
+        saved_model = format == formats.SAVED_MODEL
+        version = model_record.next_version(output) if saved_model else name
     return publish(
         pretrained.load_generator(name),
         os.path.join(output, str(version)),
@@ -118,6 +132,8 @@ def export_pretrained(
         overwrite=overwrite,
         precision=precision,
         max_pixels=max_pixels,
+        format=format,
+        tflite_type=tflite_type,
         facts={
             "model": name,
             "weights": pretrained.SOURCE,
@@ -139,18 +155,23 @@ def publish(
     overwrite: bool,
     precision: str = "float32",
     max_pixels: int | None = None,
+    format: str = formats.SAVED_MODEL,
+    tflite_type: str | None = None,
     facts: dict[str, Any],
 ) -> str:
-    """Writes `generator` to the folder `target` with `facts` as provenance; returns `target`.
+    """Writes `generator` to the folder `target` with `facts` as provenance; returns its path.
 
     Batch normalization is folded into the convolutions. `source` says in an error where the
-    generator comes from, `generator_config` how it is built; `max_pixels` see `export`.
+    generator comes from, `generator_config` how it is built; the rest is that of `export`. A file's
+    ending is added to `target`.
 
     Raises:
         errors.InputError: `target` exists and `overwrite` is not given, `max_pixels` is too small,
-            or a weight is not finite.
+            a weight is not finite, or the format cannot have these options or this generator.
         errors.RunError: the saved model does not do what `generator` does.
     """
+    formats.check(format, tflite_type=tflite_type, precision=precision, max_pixels=max_pixels)
+    target = formats.path(target, format, tflite_type)
     if tf.io.gfile.exists(target) and not overwrite:
         raise errors.InputError(f"{target} exists; give --overwrite to replace it.")
     if max_pixels is not None and max_pixels < verification.MOST_PIXELS:
@@ -160,14 +181,14 @@ def publish(
         )
     _check_finite(generator, source)
     folded = folding.fold(generator, generator_config, scale, precision)
+    facts = {**provenance.of_export(), "precision": precision, **facts}
+    if format != formats.SAVED_MODEL:
+        options = {"name": format, "kind": tflite_type, "scale": scale, "facts": facts}
+        with quiet():
+            formats.write(generator, folded, target, **options)
+        return target
     module = served.ServedModule(folded, scale, max_pixels=max_pixels)
-    facts = {
-        **provenance.of_export(),
-        "precision": precision,
-        **module.facts(scale),
-        **facts,
-    }
-    write(generator, module, target, facts, overwrite=overwrite)
+    write(generator, module, target, {**facts, **module.facts(scale)}, overwrite=overwrite)
     _warn_of_later_versions(target)
     return target
 

@@ -17,7 +17,7 @@ from srgan_tf import config as config_lib
 from srgan_tf import errors, files, run_folder
 from srgan_tf.models import generators, pretrained
 from srgan_tf.serving import export as export_lib
-from srgan_tf.serving import provenance
+from srgan_tf.serving import formats, provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,8 @@ def export(
     precision: str = "float32",
     version: int | None = None,
     max_pixels: int | None = None,
+    format: str = formats.SAVED_MODEL,
+    tflite_type: str | None = None,
 ) -> str:
     """Exports (1 - alpha) A + alpha B and returns the folder `<output>/<version>` that holds it.
 
@@ -53,7 +55,9 @@ def export(
         overwrite: replace an existing export of the same version.
         precision: what the exported network computes in: float32 or bfloat16.
         version: default: the step.
-        max_pixels: see `export.export`.
+        max_pixels: see `export.export`, as for `format` and `tflite_type`.
+        format: savedmodel, tflite or onnx.
+        tflite_type: of the weights of TensorFlow Lite.
 
     Raises:
         errors.InputError: `between` is not that, a source cannot be had, they are different
@@ -79,6 +83,8 @@ def export(
         overwrite=overwrite,
         precision=precision,
         max_pixels=max_pixels,
+        format=format,
+        tflite_type=tflite_type,
         facts={
             "step": step,
             "recipe": described.train_config.recipe if described.train_config else None,

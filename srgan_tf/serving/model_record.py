@@ -74,6 +74,15 @@ def read(directory: str) -> dict[str, Any]:
         raise errors.InputError(f"{directory} was not written by srgan-export: it has no {PATH}.")
     with tf.io.gfile.GFile(path) as file:
         text = file.read()
+    return parse(text, path)
+
+
+def parse(text: str, path: str) -> dict[str, Any]:
+    """Returns a record from the JSON `text` that `path` has.
+
+    Raises:
+        errors.InputError: it is broken.
+    """
     try:
         provenance = json.loads(text)
         for name in ("scale", "receptive_radius"):

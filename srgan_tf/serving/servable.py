@@ -15,6 +15,7 @@ from srgan_tf.serving import network
 SIGNATURE = "serving_default"
 
 _LR = tf.TensorSpec([None, None, None, 3], tf.uint8, name="lr")
+UNIT_LR = tf.TensorSpec([None, None, None, 3], tf.float32, name="lr")
 
 
 class ServingModule(tf.Module):
@@ -29,10 +30,7 @@ class ServingModule(tf.Module):
         super().__init__(name="srgan_tf")
         # Holding the model itself would save every layer's functions and Keras' description too.
         self._apply = lambda lr: generator(lr, training=False)
-        self.weights = [
-            weight if isinstance(weight, tf.Variable) else weight.value  # Keras 2, Keras 3
-            for weight in generator.weights
-        ]
+        self.weights = _variables(generator)
         self._describe = functools.partial(_describe, generator)
         self.trunk = self.tail = None
         halves = network.split(network.steps(generator))
@@ -52,6 +50,28 @@ class ServingModule(tf.Module):
     def facts(self, scale: int) -> dict[str, Any]:
         """Returns what a client needs to know of the network, which enlarges by `scale`."""
         return self._describe(scale)
+
+
+class UnitModule(tf.Module):
+    """A generator as one function of float pictures in [0, 1], for files of other formats."""
+
+    def __init__(self, generator: tf.keras.Model):
+        """Wraps `generator` (lr `[B, h, w, 3]` in [0, 1] to sr in [-1, 1])."""
+        super().__init__(name="srgan_tf")
+        self._apply = lambda lr: generator(lr, training=False)
+        self.weights = _variables(generator)
+
+    @tf.function(input_signature=[UNIT_LR])
+    def upscale(self, lr: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Maps LR `[B, h, w, 3]` to `{"sr": [B, h * scale, w * scale, 3]}`, both in [0, 1]."""
+        return {"sr": tf.clip_by_value(images.signed_to_unit(self._apply(lr)), 0.0, 1.0)}
+
+
+def _variables(generator: tf.keras.Model) -> list[tf.Variable]:
+    """Returns the weights as TensorFlow's own: those of Keras 3 hold them."""
+    return [
+        weight if isinstance(weight, tf.Variable) else weight.value for weight in generator.weights
+    ]
 
 
 def functions(module: Any) -> dict[str, Any]:

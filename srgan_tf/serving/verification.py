@@ -5,6 +5,7 @@ photos are crops that come with the package (photos/, free ones).
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
@@ -17,6 +18,8 @@ from srgan_tf.serving import servable
 
 PHOTOS = ("dogs.png", "fig.png")
 MOST_PIXELS = 61 * 45
+# The signature whose SR is no whole grey levels.
+UNIT = "upscale_float"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Photo:
     name: str
     encoded: bytes
     lr: tf.Tensor
+
+    @property
+    def unit(self) -> tf.Tensor:
+        """The photo as float32 in [0, 1]."""
+        return images.uint8_to_unit(self.lr)
 
 
 def photos() -> list[Photo]:
@@ -46,7 +54,7 @@ def _default(signatures: Mapping[str, Any], photo: Photo) -> tf.Tensor:
 
 
 def _float(signatures: Mapping[str, Any], photo: Photo) -> tf.Tensor:
-    sr = signatures["upscale_float"](lr=images.uint8_to_unit(photo.lr))["sr"]
+    sr = signatures[UNIT](lr=photo.unit)["sr"]
     return sr * float(tf.uint8.max)
 
 
@@ -64,7 +72,7 @@ def _halves(signatures: Mapping[str, Any], photo: Photo) -> tf.Tensor:
 
 RUNS: dict[str, _Run] = {
     "serving_default": _default,
-    "upscale_float": _float,
+    UNIT: _float,
     "upscale_bytes": _bytes,
     "trunk": _halves,
     "tail": _halves,
@@ -93,27 +101,45 @@ def verify(generator: tf.keras.Model, directory: str, tolerance: float) -> dict[
     unknown = sorted(set(pictured) - set(RUNS))
     if unknown:
         raise ValueError(f"No comparison for the signatures {unknown}; add them to RUNS.")
-    found = {}
-    for name in pictured:
-        made = [RUNS[name](functions, photo).numpy().astype(np.float64) for photo in photos()]
-        wanted = [_wanted(generator, photo, name) for photo in photos()]
-        found[name] = _score([one - other for one, other in zip(made, wanted, strict=True)])
-        # Not `>`: a difference that is no number must not pass.
-        if not found[name]["max_difference"] <= tolerance:
-            raise errors.RunError(
-                f"The exported model differs from the generator by up to "
-                f"{found[name]['max_difference']:g} grey levels (signature {name}, of which "
-                f"{tolerance:g} are rounding); nothing was published."
-            )
+    found = {
+        name: compare(generator, name, functools.partial(RUNS[name], functions), tolerance)
+        for name in pictured
+    }
     return {
         "signatures": {name: _describe(signatures[name]) for name in signatures},
         "verified": {"photos": list(PHOTOS), "tolerance": tolerance, "signatures": found},
     }
 
 
+def compare(
+    generator: tf.keras.Model, name: str, run: Callable[[Photo], tf.Tensor], tolerance: float
+) -> dict[str, float | None]:
+    """Returns how far what `run` makes of the photos is from what `generator` makes.
+
+    Args:
+        generator: lr in [0, 1] to sr in [-1, 1].
+        name: of the signature that `run` runs.
+        run: a photo to SR in grey levels.
+        tolerance: in grey levels.
+
+    Raises:
+        errors.RunError: a pixel differs by more than `tolerance`.
+    """
+    made = [np.asarray(run(photo)).astype(np.float64) for photo in photos()]
+    wanted = [_wanted(generator, photo, name) for photo in photos()]
+    score = _score([one - other for one, other in zip(made, wanted, strict=True)])
+    # Not `>`: a difference that is no number must not pass.
+    if not score["max_difference"] <= tolerance:
+        raise errors.RunError(
+            f"The exported model differs from the generator by up to {score['max_difference']:g} "
+            f"grey levels ({name}; {tolerance:g} are allowed); nothing was published."
+        )
+    return score
+
+
 def _wanted(generator: tf.keras.Model, photo: Photo, name: str) -> np.ndarray:
-    sr = generator(images.uint8_to_unit(photo.lr), training=False)
-    if name == "upscale_float":
+    sr = generator(photo.unit, training=False)
+    if name == UNIT:
         unit = tf.clip_by_value(images.signed_to_unit(sr), 0.0, 1.0)
         return unit.numpy().astype(np.float64) * tf.uint8.max
     return images.signed_to_uint8(sr).numpy().astype(np.float64)
