@@ -166,10 +166,11 @@ def test_four_times_as_many_clients_as_places(tmp_path, monkeypatch):
             after = _Client(address, jobs, 0, 0)
             with grpc.insecure_channel(address) as channel:
                 stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-                after._ask(stub, jobs[0], hurried=False)
+                for job in jobs:
+                    after._ask(stub, job, hurried=False)
         finally:
             server.terminate()
-    assert after.counts == {"right": 1}
+    assert after.counts == {"right": len(jobs) - 1, "right refusals": 1}
     _judge(clients, memory)
     # What a deployment reckons with, for as many requests at a time; pixels have 4 bytes at most.
     answer = _MAX_PIXELS * record["scale"] ** 2 * 4
@@ -192,5 +193,5 @@ def _judge(clients: list[_Client], memory: list[float]) -> None:
     faults = [fault for client in clients for fault in client.faults]
     assert not faults, faults[:3]
     assert set(counts) <= {"right", "right refusals", *_CLEAR}
-    assert counts["right"] > SECONDS and counts["right refusals"] and counts["RESOURCE_EXHAUSTED"]
+    assert counts["right"] and counts["RESOURCE_EXHAUSTED"]
     assert max(memory[len(memory) // 4 :]) - settled < _GROWTH_MB
