@@ -46,7 +46,8 @@ _OUTPUT = flags.DEFINE_string(
 _VERSION = flags.DEFINE_integer(
     "version",
     None,
-    "Number of the version (default: the step; with --model 1, and for files the model's name).",
+    "Number of the version (default: the step; with --model one above the highest that is there, "
+    "and for files the model's name). TensorFlow Serving serves the highest.",
     lower_bound=0,
 )
 _INTERPOLATE = flags.DEFINE_string(
@@ -86,7 +87,10 @@ _MAX_PIXELS = flags.DEFINE_integer(
     lower_bound=1,
 )
 _OVERWRITE = flags.DEFINE_boolean(
-    "overwrite", False, "Replace an export of the same version, and files of --deployment."
+    "overwrite",
+    False,
+    "Replace an export of the same version, and files of --deployment. Not for a folder that is "
+    "served: a running server keeps the version that it has.",
 )
 _DEPLOYMENT = flags.DEFINE_string(
     "deployment",
@@ -99,6 +103,12 @@ _NAME = flags.DEFINE_string(
     None,
     "What clients of the server call the model (default: that of --model, else srgan).",
 )
+_SERVING_TAG = flags.DEFINE_string(
+    "serving_tag",
+    None,
+    "Tag of the image tensorflow/serving for --deployment (default: a release that was there when "
+    "this was written).",
+)
 _DESCRIBE = flags.DEFINE_string(
     "describe",
     None,
@@ -106,6 +116,17 @@ _DESCRIBE = flags.DEFINE_string(
     "a run folder, or a file of --format. Exports nothing.",
 )
 _JSON = flags.DEFINE_boolean("json", False, "--describe gives the whole record as JSON.")
+# Of what is exported; --describe exports nothing.
+_OF_EXPORTS = (
+    _CHECKPOINT,
+    _WEIGHTS,
+    _OUTPUT,
+    _VERSION,
+    _FORMAT,
+    _TFLITE_TYPE,
+    _PRECISION,
+    _MAX_PIXELS,
+)
 
 
 def main(argv: list[str]) -> None:
@@ -116,19 +137,23 @@ def main(argv: list[str]) -> None:
     if _JSON.value and not _DESCRIBE.value:
         raise errors.InputError("--json goes with --describe.")
     if not _DEPLOYMENT.value:
-        if _NAME.value:
-            raise errors.InputError("--name goes with --deployment.")
+        for flag in (_NAME, _SERVING_TAG):
+            if flag.present:
+                raise errors.InputError(f"--{flag.name} goes with --deployment.")
         _make()
         return
     from srgan_tf.serving import deployment
 
     folder, name = files.expand(_DEPLOYMENT.value), _NAME.value or _MODEL.value or "srgan"
-    deployment.check(folder, name, overwrite=_OVERWRITE.value)
+    tag = deployment.TAG if _SERVING_TAG.value is None else _SERVING_TAG.value
+    place = files.expand(_OUTPUT.value or _RUN_DIR.value or _DESCRIBE.value)
+    deployment.check(folder, name, tag, place=place, overwrite=_OVERWRITE.value)
     target = _make()
     cli.import_tensorflow()
     from srgan_tf.serving import model_record
 
-    written = deployment.write(folder, model=target, record=model_record.read(target), name=name)
+    record = model_record.read(target)
+    written = deployment.write(folder, model=target, record=record, name=name, tag=tag)
     logging.info("Wrote %s", ", ".join(written))
 
 
@@ -152,6 +177,11 @@ def _require_one() -> None:
         )
     if len(given) > 1:
         raise errors.InputError(f"{' and '.join(given)} exclude each other: give one.")
+    ignored = [f"--{flag.name}" for flag in _OF_EXPORTS if flag.present]
+    if _DESCRIBE.value and ignored:
+        raise errors.InputError(
+            f"--describe exports nothing: leave out {', '.join(ignored)}, or export again."
+        )
     if _MODEL.value and (_CHECKPOINT.value != "last" or _WEIGHTS.value):
         raise errors.InputError("--checkpoint and --weights are for runs: leave them out.")
     if (_MODEL.value or _INTERPOLATE.value) and not _OUTPUT.value:

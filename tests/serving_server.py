@@ -2,7 +2,7 @@
 
 It stands in for tensorflow_model_server, which is what is used in production. It loads the newest
 version below a folder by the TF1-style loader, as the C++ server does, replays the warm-up file,
-and speaks the same protocols; whoever is one too many is refused (RESOURCE_EXHAUSTED, HTTP 503).
+and speaks the same protocols; whoever is one too many is refused (RESOURCE_EXHAUSTED, HTTP 429).
 
     with serving_server.Server("RUN_DIR/saved_model", "srgan", workers=2, queue=8) as server:
         server.grpc_address, server.http_address  # "127.0.0.1:port"
@@ -44,7 +44,7 @@ _HTTP = {
     grpc.StatusCode.FAILED_PRECONDITION: 400,
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 503,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }

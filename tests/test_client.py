@@ -180,22 +180,28 @@ def test_no_more_requests_are_in_flight_than_asked_for(server, protocol, kind, t
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_server_that_starts_late_is_waited_for(model_dir, local, protocol):
+def test_a_server_that_starts_late_is_waited_for(running, model_dir, local, protocol, monkeypatch):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    found = []
+    found, refused = [], threading.Event()
+    # Another server of the model that is loaded, which must outlive it.
+    monkeypatch.setattr(serving_server, "Servable", lambda *_: running.servable)
+    monkeypatch.setattr(running.servable.session, "close", lambda: None)
+    # However long the server takes to start.
+    monkeypatch.setattr(client, "_pause", lambda _: refused.set() or 0.05)
 
     def ask():
-        with Upscaler.load(f"{protocol}://127.0.0.1:{port}", model_name=NAME, tries=9) as model:
+        where = f"{protocol}://127.0.0.1:{port}"
+        with Upscaler.load(where, model_name=NAME, tries=10_000) as model:
             found.append(model.upscale(fixtures.photo_like(9, 9)))
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    time.sleep(0.4)
+    assert refused.wait(60)
     options = {"grpc": "grpc_port", "http": "rest_port"}
     with serving_server.Server(model_dir, NAME, **{options[protocol]: port}):
-        thread.join(20)
+        thread.join(120)
     assert_same(found[0], local.upscale(fixtures.photo_like(9, 9)))
 
 
@@ -220,10 +226,8 @@ def test_pauses_grow_and_differ():
         assert longest / 2 <= min(some) < max(some) <= longest
 
 
-@pytest.mark.parametrize(
-    "protocol, code",
-    [("grpc", "INVALID_ARGUMENT"), ("grpc", "RESOURCE_EXHAUSTED"), ("http", "INVALID_ARGUMENT")],
-)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"])
 def test_what_is_refused_is_not_tried_again(server, protocol, code, tmp_path):
     source = tmp_path / "in.png"
     Image.fromarray(fixtures.photo_like(9, 9)).save(source)

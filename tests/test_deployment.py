@@ -8,12 +8,14 @@ import base64
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent import futures
 
 import fixtures
 import numpy as np
@@ -24,7 +26,15 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from srgan_tf import config as config_lib
 from srgan_tf import errors, images, run_folder
 from srgan_tf.models import generators, pretrained
-from srgan_tf.serving import deployment, describe, export, model_record, verification, warmup
+from srgan_tf.serving import (
+    client,
+    deployment,
+    describe,
+    export,
+    model_record,
+    verification,
+    warmup,
+)
 
 grpc = pytest.importorskip("grpc", reason="needs the extra `serving`")
 pytest.importorskip("tensorflow_serving", reason="needs the extra `serving`")
@@ -100,25 +110,15 @@ def _rest(server, body, *, path=f"/v1/models/{_NAME}:predict"):
         return error.code, json.load(error)
 
 
-def test_saved_model_cli_in_fresh_processes(exported, expected, tmp_path):
-    # `run` loads by tf.compat.v1.saved_model.loader, which is what the C++ server does.
+def test_the_loader_of_the_real_server_in_a_fresh_process(exported, expected, tmp_path):
+    # saved_model_cli uses tf.compat.v1.saved_model.loader, as the C++ server does.
     lr, sr = expected
     np.save(tmp_path / "lr.npy", lr)
-    cli = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+    cli = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "run"]
     chosen = ["--dir", exported, "--tag_set", "serve", "--signature_def", "serving_default"]
     feed = ["--inputs", f"lr={tmp_path / 'lr.npy'}", "--outdir", str(tmp_path)]
-    lines = {"show": [*cli, "show", *chosen], "run": [*cli, "run", *chosen, *feed]}
-    pipe = subprocess.PIPE
-    started = {
-        name: subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True)
-        for name, line in lines.items()
-    }
-    for name, process in started.items():
-        output, problems = process.communicate(timeout=300)
-        assert process.returncode == 0, problems
-        if name == "show":
-            assert "inputs['lr'] tensor_info" in output and "dtype: DT_UINT8" in output
-            assert "shape: (-1, -1, -1, 3)" in output and "outputs['sr']" in output
+    done = subprocess.run([*cli, *chosen, *feed], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(tmp_path / "sr.npy").astype(int), sr, atol=1)
 
 
@@ -221,8 +221,6 @@ def test_rest_refusals(server, body, words):
 
 
 def test_files_by_rest_and_grpc(server, expected):
-    if "upscale_bytes" not in server.servable.signatures:
-        pytest.skip("this export has no upscale_bytes")
     lr, sr = expected
     files = [tf.io.encode_png(one).numpy() for one in lr] + [b"no picture"]
     request = _request(np.array(files, object), signature="upscale_bytes", key="image_bytes")
@@ -249,7 +247,7 @@ def _wait_for(condition):
         time.sleep(0.01)
 
 
-def test_overload_and_deadline_are_said(exported, expected, monkeypatch):
+def test_overload_and_deadline_are_said(server, expected, monkeypatch):
     lr, sr = expected
     enter, leave = threading.Semaphore(0), threading.Event()
 
@@ -258,31 +256,38 @@ def test_overload_and_deadline_are_said(exported, expected, monkeypatch):
         assert leave.wait(60)
         return run(self, *arguments, **options)
 
-    with serving_server.Server(os.path.dirname(exported), _NAME, workers=1, queue=1) as server:
-        monkeypatch.setattr(serving_server.Servable, "run", slowly)
-        stub = _stub(server)
-        first = stub.Predict.future(_request(lr), timeout=60)
-        assert enter.acquire(timeout=60)
-        # It waits for the only worker, and gives up.
-        with pytest.raises(grpc.RpcError) as late:
-            stub.Predict(_request(lr), timeout=0.3)
-        assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        _wait_for(lambda: server._places._value == 1)
-        second = stub.Predict.future(_request(lr), timeout=60)
-        _wait_for(lambda: server._places._value == 0)
-        with pytest.raises(grpc.RpcError) as full:
-            stub.Predict(_request(lr), timeout=60)
-        assert full.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        status, answer = _rest(server, {"instances": lr.tolist()})
-        assert status == 503 and "full" in answer["error"]
-        leave.set()
-        for answered in (first, second):
-            made = tf.make_ndarray(answered.result().outputs["sr"])
-            np.testing.assert_allclose(made.astype(int), sr, atol=1)
+    # One worker and one place to wait.
+    monkeypatch.setattr(server, "_places", threading.Semaphore(2))
+    monkeypatch.setattr(server, "_pool", futures.ThreadPoolExecutor(1))
+    monkeypatch.setattr(serving_server.Servable, "run", slowly)
+    stub = _stub(server)
+    first = stub.Predict.future(_request(lr), timeout=60)
+    assert enter.acquire(timeout=60)
+    # It waits for the only worker, and gives up.
+    with pytest.raises(grpc.RpcError) as late:
+        stub.Predict(_request(lr), timeout=0.3)
+    assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    _wait_for(lambda: server._places._value == 1)
+    second = stub.Predict.future(_request(lr), timeout=60)
+    _wait_for(lambda: server._places._value == 0)
+    with pytest.raises(grpc.RpcError) as full:
+        stub.Predict(_request(lr), timeout=60)
+    assert full.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    status, answer = _rest(server, {"instances": lr.tolist()})
+    assert status == 429 and "full" in answer["error"]
+    leave.set()
+    for answered in (first, second):
+        made = tf.make_ndarray(answered.result().outputs["sr"])
+        np.testing.assert_allclose(made.astype(int), sr, atol=1)
+
+
+@pytest.fixture(scope="module")
+def loaded(exported):
+    return tf.saved_model.load(exported)
 
 
 @pytest.mark.parametrize("name", sorted(verification.RUNS))
-def test_each_signature_is_compared(run_dir, exported, monkeypatch, name):
+def test_each_signature_is_compared(run_dir, exported, loaded, monkeypatch, name):
     assert name in model_record.read(exported)["verified"]["signatures"]
     generator, _, _ = run_folder.load_generator(run_dir)
     right = verification.RUNS[name]
@@ -293,7 +298,8 @@ def test_each_signature_is_compared(run_dir, exported, monkeypatch, name):
         return tf.constant(sr)
 
     monkeypatch.setitem(verification.RUNS, name, wrong)
-    with pytest.raises(errors.RunError, match=f"differs .*signature {name}"):
+    monkeypatch.setattr(tf.saved_model, "load", {exported: loaded}.get)
+    with pytest.raises(errors.RunError, match=rf"differs .*\b{name}[;,]"):
         verification.verify(generator, exported, 1)
 
 
@@ -354,12 +360,22 @@ def _batching_parameters():
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("BatchingParameters"))()
 
 
+# Of 400,000 pixels at x4, with transparency: 400,000 x 16 x 4 bytes.
+_FACTS = {"tile_bytes": 300_000_000, "max_answer_bytes": 25_600_000, "max_pixels": 400_000}
+
+
+def _written(folder, model, **options):
+    """Returns the texts of a deployment's files, of which none has a placeholder left."""
+    options = {"record": _FACTS, "name": _NAME, "tag": deployment.TAG, **options}
+    deployment.write(str(folder), model=model, **options)
+    texts = {name: (folder / name).read_text() for name in deployment.FILES}
+    assert "$" not in "".join(texts.values())
+    return texts
+
+
 def test_files_for_the_official_image(exported, server, tmp_path):
     yaml = pytest.importorskip("yaml", reason="needs PyYAML")
-    record = {**model_record.read(exported), "max_pixels": 1_000_000, "tile_pixels": 10_000}
-    deployment.write(str(tmp_path), model=exported, record=record, name=_NAME)
-    texts = {name: (tmp_path / name).read_text() for name in deployment.FILES}
-    assert "$" not in "".join(texts.values())
+    texts = _written(tmp_path, exported, record=model_record.read(exported) | _FACTS)
 
     config = model_server_config_pb2.ModelServerConfig()
     text_format.Parse(texts["models.config"], config)
@@ -369,14 +385,21 @@ def test_files_for_the_official_image(exported, server, tmp_path):
     text_format.Parse(texts["batching_parameters.txt"], _batching_parameters())
 
     compose = yaml.safe_load(texts["docker-compose.yaml"])["services"][_NAME]
-    assert compose["image"] == f"tensorflow/serving:{tf.__version__}"
+    assert compose["image"] == f"tensorflow/serving:{deployment.TAG}"
     source = {volume["target"]: volume["source"] for volume in compose["volumes"]}
     assert source[f"/models/{_NAME}"] == os.path.dirname(exported)
     assert not any("batching" in flag for flag in compose["command"])
-    # 4 x 4 at most for gRPC and 2 for REST; 1 million pixels x 2 x 2 x 3 bytes, held four times.
-    _, most, _ = deployment.memory_mb(record)
-    assert compose["mem_limit"] == f"{most}m" and most > 700 + 6 * 4 * 12
-    assert not subprocess.run(_health(compose, server.http_address), timeout=60).returncode
+    # A thread of gRPC's that is not there is a request refused: two clients must find theirs.
+    threads = dict(flag.split("=") for flag in compose["command"])["--grpc_max_threads"]
+    assert int(threads) >= 2 * client.Options(model_name=_NAME).in_flight + 2
+    # 10 + 2 threads, each with 300 MB of tiles and 26 MB of answer six times: 12 x 456 + 900.
+    assert compose["mem_limit"] == "6372m"
+    healthy = _health(compose, server.http_address)
+    assert not subprocess.run(healthy, timeout=60).returncode
+    with socket.socket() as nobody:  # Bound, but it does not listen.
+        nobody.bind(("127.0.0.1", 0))
+        dead = _health(compose, f"127.0.0.1:{nobody.getsockname()[1]}")
+        assert subprocess.run(dead, timeout=60, stderr=subprocess.DEVNULL).returncode
 
     documents = {one["kind"]: one for one in yaml.safe_load_all(texts["kubernetes.yaml"])}
     data = documents["ConfigMap"]["data"]["models.config"]
@@ -384,8 +407,12 @@ def test_files_for_the_official_image(exported, server, tmp_path):
     spec = documents["Deployment"]["spec"]
     (container,) = spec["template"]["spec"]["containers"]
     assert container["args"] == compose["command"]
-    assert container["readinessProbe"]["httpGet"]["path"] == f"/v1/models/{_NAME}"
-    assert container["resources"]["limits"]["memory"] == f"{most}M"
+    # What is asked by HTTP waits behind pictures: only before there can be any.
+    assert container["startupProbe"]["httpGet"]["path"] == f"/v1/models/{_NAME}"
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert container[probe].keys() == {"tcpSocket", "periodSeconds"}
+        assert container[probe]["tcpSocket"] == {"port": "grpc"}
+    assert container["resources"]["limits"]["memory"] == "6372M"
     labels = spec["template"]["metadata"]["labels"]
     assert labels == spec["selector"]["matchLabels"] == documents["Service"]["spec"]["selector"]
     mounted = {mount["name"] for mount in container["volumeMounts"]}
@@ -401,23 +428,128 @@ def _health(compose, address):
     return [part.replace("127.0.0.1/8501", address.replace(":", "/")) for part in command]
 
 
+def test_a_large_limit_is_advised_against(tmp_path):
+    # Five times the pixels, so an answer of 128 MB: 12 x (300 + 6 x 128) + 900 = 13,716 MB; with
+    # 400,000 pixels it would be what the test above has.
+    large = {**_FACTS, "max_answer_bytes": 128_000_000, "max_pixels": 2_000_000}
+    for name, text in _written(tmp_path, "/models/1", record=large).items():
+        if name.endswith(".yaml"):
+            assert "13716" in text and "--max_pixels=400000, which needs 6372 MB" in text
+    for old in ({"scale": 4}, {"max_pixels": 9, "tile_pixels": 4}):
+        with pytest.raises(errors.InputError, match="--deployment: .*export again"):
+            deployment.memory_mb(old)
+
+
 def test_names_and_files_that_are_there(tmp_path):
-    deployment.check(str(tmp_path), "srgan-x4", overwrite=False)
-    for name in ("SRGAN", "my_model", "-x", "x" * 60, ""):
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML")
+
+    def check(name="x", tag="2.19.0-gpu", place="models", overwrite=False):
+        deployment.check(str(tmp_path), name, tag, place=place, overwrite=overwrite)
+
+    # Kubernetes: 63 characters with "-serving". Without quotes YAML reads null and truth.
+    for name in ("srgan-x4", "x" * 55, "null", "on"):
+        check(name)
+        texts = _written(tmp_path / name, "/models/1", name=name)
+        assert list(yaml.safe_load(texts["docker-compose.yaml"])["services"]) == [name]
+        for one in yaml.safe_load_all(texts["kubernetes.yaml"]):
+            assert one["metadata"]["name"] == f"{name}-serving"
+    for name in ("SRGAN", "my_model", "-x", "x-", "x" * 56, "", "1", "4x", "x\n"):
         with pytest.raises(errors.InputError, match="--name"):
-            deployment.check(str(tmp_path), name, overwrite=False)
+            check(name)
+    for tag in ("", "a b", "-x", "2.19.0\n"):
+        with pytest.raises(errors.InputError, match="--serving_tag"):
+            check(tag=tag)
+    with pytest.raises(errors.InputError, match="gs://bucket/srgan cannot be mounted"):
+        check(place="gs://bucket/srgan")
     (tmp_path / "models.config").write_text("mine")
     with pytest.raises(errors.InputError, match="models.config already.*--overwrite"):
-        deployment.check(str(tmp_path), "x", overwrite=False)
-    deployment.check(str(tmp_path), "x", overwrite=True)
+        check()
+    check(overwrite=True)
+
+
+@pytest.fixture
+def publish(tmp_path, monkeypatch):
+    """Returns what publishes a file that says by whom, as version 7."""
+
+    def save(module, directory):
+        os.makedirs(directory)
+        pathlib.Path(directory, "by").write_text(module)
+
+    monkeypatch.setattr(export, "_save", save)
+    monkeypatch.setattr(verification, "verify", lambda *_: {"signatures": {}})
+    target = str(tmp_path / "7")
+    return lambda by, overwrite: export.write(
+        None, by, target, {"precision": "float32"}, overwrite=overwrite
+    )
+
+
+@pytest.mark.parametrize(
+    ("moment", "overwrite", "stays"),
+    [
+        ("_sync", False, "second"),
+        # The later one replaces the other.
+        ("_sync", True, "first"),
+        # What was there is away, and the new one not yet there.
+        ("_move", True, "second"),
+    ],
+)
+def test_two_exports_of_one_version_do_not_meet(
+    tmp_path, monkeypatch, publish, moment, overwrite, stays
+):
+    if moment == "_move":
+        publish("before", False)
+    right = getattr(export, moment)
+
+    def meanwhile(*arguments):
+        monkeypatch.setattr(export, moment, right)
+        publish("second", overwrite)
+        right(*arguments)
+
+    monkeypatch.setattr(export, moment, meanwhile)
+    if stays == "first":
+        publish("first", overwrite)
+    else:
+        with pytest.raises(errors.InputError, match="7 has appeared .*and is kept"):
+            publish("first", overwrite)
+    assert os.listdir(tmp_path) == ["7"]
+    assert (tmp_path / "7" / "by").read_text() == stays
+
+
+def test_what_killed_exports_have_left_is_removed_after_a_day(tmp_path, publish):
+    def leave(name, hours):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_text("half")
+        begun = time.time() - 3600 * hours
+        os.utime(tmp_path / name, (begun, begun))
+
+    for name in (".7.1-ab.new", ".7.1-ab.old", ".7.new", ".70.1-ab.new", ".7.notes"):
+        leave(name, 25)
+    leave(".7.2-cd.new", 23)
+    publish("me", False)
+    assert set(os.listdir(tmp_path)) == {"7", ".7.2-cd.new", ".70.1-ab.new", ".7.notes"}
+
+
+def test_a_version_that_a_server_would_not_serve_is_said(tmp_path, monkeypatch):
+    warned = []
+    monkeypatch.setattr(export.logging, "warning", lambda text, *rest: warned.append(text % rest))
+    for name in ("3", "12", "notes"):
+        (tmp_path / name).mkdir()
+    assert model_record.next_version(str(tmp_path)) == 13
+    export._warn_of_later_versions(str(tmp_path / "12"))
+    assert not warned
+    export._warn_of_later_versions(str(tmp_path / "3"))
+    assert len(warned) == 1 and "the highest number, 12" in warned[0]
 
 
 def test_a_pretrained_model_by_its_name(tmp_path, monkeypatch):
     small = config_lib.GeneratorConfig(filters=4, blocks=1)
     monkeypatch.setattr(pretrained, "GENERATOR", small)
     monkeypatch.setattr(pretrained, "load_generator", lambda _: generators.build(small, 4))
+    monkeypatch.setattr(export, "_save", lambda _, directory: os.makedirs(directory))
+    monkeypatch.setattr(verification, "verify", lambda *_: {"signatures": {}})
+    (tmp_path / "srgan" / "3").mkdir(parents=True)
     target = export.export_pretrained("srgan", output=str(tmp_path / "srgan"))
-    assert target == str(tmp_path / "srgan" / "1")
+    assert target == str(tmp_path / "srgan" / "4")
     record = model_record.read(target)
     assert (record["model"], record["scale"]) == ("srgan", 4)
     assert "srgan (PyPI wheel" in "\n".join(describe.lines(target, record))
@@ -425,16 +557,31 @@ def test_a_pretrained_model_by_its_name(tmp_path, monkeypatch):
 
 def test_the_command_describes_and_writes_deployment_files(exported, tmp_path):
     command = [sys.executable, str(fixtures.ROOT / "scripts" / "export.py")]
-    options = [f"--describe={exported}", "--json", f"--deployment={tmp_path}", "--name=x2"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == model_record.read(exported)
-    assert 'name: "x2"' in (tmp_path / "models.config").read_text()
-    for flags, words in (
+    options = [f"--deployment={tmp_path}", "--name=x2", "--serving_tag=2.20.0"]
+    cases = (
+        ([f"--describe={exported}", "--json", *options], None),
         (["--model=srgan"], "--output"),
         (["--model=srgan", "--describe=x"], "exclude"),
         (["--run_dir=x", "--json"], "--json goes with --describe"),
         (["--run_dir=x", "--name=y"], "--name goes with --deployment"),
-    ):
-        done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=300)
-        assert done.returncode == 2 and words in done.stderr, done.stderr
+        (["--run_dir=x", "--serving_tag=y"], "--serving_tag goes with --deployment"),
+        (
+            ["--describe=x", "--deployment=y", "--max_pixels=4000", "--precision=float32"],
+            "leave out --precision, --max_pixels",
+        ),
+        (["--model=srgan", "--output=gs://x/y", f"--deployment={tmp_path}"], "cannot be mounted"),
+    )
+    pipe = subprocess.PIPE
+    started = [
+        subprocess.Popen([*command, *flags], stdout=pipe, stderr=pipe, text=True)
+        for flags, _ in cases
+    ]
+    for process, (_, words) in zip(started, cases, strict=True):
+        output, problems = process.communicate(timeout=300)
+        if words is None:
+            assert process.returncode == 0, problems
+            assert json.loads(output) == model_record.read(exported)
+        else:
+            assert process.returncode == 2 and words in problems, problems
+    assert 'name: "x2"' in (tmp_path / "models.config").read_text()
+    assert "image: tensorflow/serving:2.20.0" in (tmp_path / "docker-compose.yaml").read_text()

@@ -1,7 +1,8 @@
 """Talks to a TensorFlow Serving server: one request at a time, tried again while it is unavailable.
 
-Nothing but UNAVAILABLE is tried again (HTTP: 503, or no connection): whatever else the server says
-it would say again. The protocols themselves are in protocols.py.
+Nothing but UNAVAILABLE is tried again (HTTP: 503, or no connection). RESOURCE_EXHAUSTED (HTTP: 429)
+is not: to send more to a server that has too much makes it worse, and whatever else it says it
+would say again. The protocols themselves are in protocols.py.
 """
 
 import dataclasses

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from srgan_tf import errors, files
-from srgan_tf.serving import memory
+from srgan_tf.serving import client
 
 FILES: Sequence[str] = (
     "models.config",
@@ -23,32 +23,57 @@ FILES: Sequence[str] = (
     "kubernetes.yaml",
 )
 
-# Requests that are computed at a time, by protocol; they share the cores. Of the threads for gRPC
-# one or two wait for requests rather than compute any.
-_GRPC_THREADS = 4
+# A release that is known to exist. The server has releases of its own, fewer than TensorFlow's, so
+# the version that exported says nothing of them; from 2.15 on this package's exports are tested.
+TAG = "2.19.0"
+# gRPC's threads are a quota: a request that finds none is refused, not queued. Two clients fill
+# them, and two more are for those that wait for requests rather than compute any.
+_GRPC_THREADS = 2 * client.Options.in_flight + 2
+# REST's are a pool with a queue before it.
 _REST_THREADS = 2
 _REQUESTS = _GRPC_THREADS + _REST_THREADS
 _TIMEOUT_MS = 120_000
 # The server with its libraries and a model's weights, in MB; not measured with the real server.
-_RESIDENT_MB = 700
-# Of the largest answer: pieces and their union in the graph, the message, and its bytes.
-_COPIES = 4
-# Exports from before it was recorded had no limit.
-_USUAL_SR_PIXELS = 1 << 27
-# A DNS label, as Kubernetes wants it.
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
+# That of the tests (Python) has 634 with TensorFlow 2.15 and 763 with 2.21.
+RESIDENT_MB = 900
+# Of the largest answer, which is recorded with 4 bytes a pixel. Most is held of uint8: 3 bytes
+# twice in the graph (pieces and their union), 12 in the server's message, which has an int32 for
+# each value, and up to 6 on the wire: 24.
+_COPIES = 6
+# Of exports that have no limit of their own: what a message (protobuf) holds.
+_MESSAGE_BYTES = 1 << 31
+# Much more than srgan-upscale sends, which cuts tiles of 320 x 320.
+_ADVISED_PIXELS = 400_000
+# A label of DNS (RFC 1035), as Kubernetes wants it of a service, which has "-serving" behind it.
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,53}[a-z0-9])?")
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
-def check(folder: str, name: str, *, overwrite: bool) -> None:
+def check(folder: str, name: str, tag: str, *, place: str, overwrite: bool) -> None:
     """Finds out before the export whether `write` will do.
 
+    Args:
+        folder: for the files.
+        name: what clients call the model.
+        tag: of the image.
+        place: where the model is or will be: mounted by the container.
+        overwrite: replace files that are there.
+
     Raises:
-        errors.InputError: `name` cannot be a model's, or files are there and not to be replaced.
+        errors.InputError: `name` or `tag` cannot be, the model is in no local folder, or files are
+            there and not to be replaced.
     """
     if not _NAME.fullmatch(name):
         raise errors.InputError(
-            f"--name={name}: a served model's name has lower-case letters, digits and hyphens only "
-            "(at most 52); give another --name."
+            f"--name={name}: a served model's name begins with a letter and has lower-case "
+            "letters, digits and hyphens only (at most 55); give another --name."
+        )
+    if not _TAG.fullmatch(tag):
+        raise errors.InputError(f"--serving_tag={tag} is no tag of an image, such as {TAG}.")
+    if files.is_remote(place):
+        raise errors.InputError(
+            f"--deployment: {place} cannot be mounted by a container: export to a local folder, or "
+            "copy it to one and give --describe=COPY --deployment."
         )
     there = [one for one in FILES if files.exists(os.path.join(folder, one))]
     if there and not overwrite:
@@ -57,7 +82,7 @@ def check(folder: str, name: str, *, overwrite: bool) -> None:
         )
 
 
-def write(folder: str, *, model: str, record: dict[str, Any], name: str) -> list[str]:
+def write(folder: str, *, model: str, record: dict[str, Any], name: str, tag: str) -> list[str]:
     """Writes the files to `folder` and returns their paths.
 
     Args:
@@ -65,8 +90,12 @@ def write(folder: str, *, model: str, record: dict[str, Any], name: str) -> list
         model: the SavedModel, `<base path>/<version>`.
         record: the model's (`model_record.read`).
         name: what clients call the model.
+        tag: of the image tensorflow/serving.
+
+    Raises:
+        errors.InputError: the record does not say what memory is needed.
     """
-    values = _values(os.path.dirname(model.rstrip("/")), record, name)
+    values = _values(os.path.dirname(model.rstrip("/")), record, name, tag)
     files.make_folder(folder)
     written = []
     for file_name in FILES:
@@ -77,41 +106,48 @@ def write(folder: str, *, model: str, record: dict[str, Any], name: str) -> list
 
 
 def memory_mb(record: dict[str, Any]) -> tuple[int, int, str]:
-    """Returns what a server of the model needs: with a request, at most, and the reckoning."""
-    tiles, answer = _tiles_mb(record), _answer_mb(record)
+    """Returns what a server of the model needs: with a request, at most, and the reckoning.
+
+    Raises:
+        errors.InputError: the record does not say it.
+    """
+    if "tile_bytes" not in record:
+        raise errors.InputError(
+            "--deployment: this export does not say what memory its tiles take, as older ones do "
+            "not; export again."
+        )
+    tiles = _mb(record["tile_bytes"])
+    answer = _mb(record.get("max_answer_bytes", _MESSAGE_BYTES))
     request = tiles + _COPIES * answer
     reason = (
-        f"{_RESIDENT_MB} MB + {_REQUESTS} requests x ({tiles} for tiles + {_COPIES} x {answer} for "
+        f"{RESIDENT_MB} MB + {_REQUESTS} requests x ({tiles} for tiles + {_COPIES} x {answer} for "
         "the largest answer)"
     )
-    return _RESIDENT_MB + request, _RESIDENT_MB + _REQUESTS * request, reason
+    return RESIDENT_MB + request, RESIDENT_MB + _REQUESTS * request, reason
 
 
-def _answer_mb(record: dict[str, Any]) -> int:
-    scale = record["scale"] ** 2
-    pixels = record["max_pixels"] * scale if "max_pixels" in record else _USUAL_SR_PIXELS
-    return -(-pixels * 3 // 1_000_000)
+def _mb(size: int) -> int:
+    return -(-size // 1_000_000)
 
 
-def _tiles_mb(record: dict[str, Any]) -> int:
-    if "tile_pixels" not in record:  # Not tiled: the largest picture is one tile.
-        pixels = record.get("max_pixels", _USUAL_SR_PIXELS // record["scale"] ** 2)
-        return -(-pixels * record.get("bytes_per_lr_pixel", 0) // 1_000_000)
-    cost = memory.Cost.of_live(record["bytes_per_lr_pixel"])
-    if "part_pixels" in record:
-        cost = memory.Cost.of_live(
-            record["trunk_bytes_per_lr_pixel"], record["tail_bytes_per_lr_pixel"]
-        )
-    needed = record["tile_pixels"] * cost.tile + record.get("part_pixels", 0) * cost.part
-    return -(-int(needed) // 1_000_000)
+def _advice(record: dict[str, Any]) -> str:
+    """Returns a comment on what a smaller limit would do."""
+    most = record.get("max_pixels", 0)
+    if most <= _ADVISED_PIXELS:
+        return "srgan-export --max_pixels makes it less."
+    answer = record.get("max_answer_bytes", _MESSAGE_BYTES) * _ADVISED_PIXELS // most
+    _, needed, _ = memory_mb({**record, "max_answer_bytes": answer})
+    return (
+        f"A picture of {most:,} pixels may take minutes, too: export with --max_pixels="
+        f"{_ADVISED_PIXELS}, which needs {needed} MB."
+    )
 
 
-def _values(base_path: str, record: dict[str, Any], name: str) -> dict[str, str]:
+def _values(base_path: str, record: dict[str, Any], name: str, tag: str) -> dict[str, str]:
     usual, most, reason = memory_mb(record)
     values = {
         "name": name,
-        # A SavedModel is read by the TensorFlow that wrote it, or a later one.
-        "tag": record.get("tensorflow_version", "latest").split("-")[0],
+        "tag": tag,
         # A JSON string is a YAML string; docker compose replaces what follows a single dollar.
         "base_path": json.dumps(os.path.abspath(base_path)).replace("$", "$$"),
         "grpc_threads": str(_GRPC_THREADS),
@@ -120,6 +156,7 @@ def _values(base_path: str, record: dict[str, Any], name: str) -> dict[str, str]
         "usual_mb": str(usual),
         "most_mb": str(most),
         "memory_reason": reason,
+        "advice": _advice(record),
     }
     return {**values, "models_config": textwrap.indent(_filled("models.config", values), "    ")}
 

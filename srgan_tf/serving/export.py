@@ -9,6 +9,9 @@ client needs to know (model_record.py); beside it lies TensorFlow Serving's warm
 import contextlib
 import dataclasses
 import os
+import re
+import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +20,7 @@ import tensorflow as tf
 from absl import logging
 
 from srgan_tf import config as config_lib
-from srgan_tf import errors, run_folder
+from srgan_tf import errors, files, run_folder
 from srgan_tf.models import generators, pretrained
 from srgan_tf.serving import (
     folding,
@@ -111,17 +114,19 @@ def export_pretrained(
 ) -> str:
     """Exports the published weights `name` and returns the folder `<output>/<version>`.
 
-    Arguments are those of `export`; the default version is 1, and files of other formats are called
-    by `name` instead.
+    Arguments are those of `export`; the default version is one above the highest that is there, and
+    files of other formats are called by `name` instead.
 
     Raises:
         errors.InputError: there is no such model, its wheel is not installed, the export exists.
     """
     config = generators.resolve(pretrained.GENERATOR)
-    default = 1 if format == formats.SAVED_MODEL else name
+    if version is None:
+        saved_model = format == formats.SAVED_MODEL
+        version = model_record.next_version(output) if saved_model else name
     return publish(
         pretrained.load_generator(name),
-        os.path.join(output, str(default if version is None else version)),
+        os.path.join(output, str(version)),
         source=f"the pretrained model {name}",
         generator_config=config,
         scale=pretrained.SCALE,
@@ -184,7 +189,8 @@ def publish(
             formats.write(generator, folded, target, **options)
         return target
     module = served.ServedModule(folded, scale, max_pixels=max_pixels)
-    write(generator, module, target, {**facts, **module.facts(scale)})
+    write(generator, module, target, {**facts, **module.facts(scale)}, overwrite=overwrite)
+    _warn_of_later_versions(target)
     return target
 
 
@@ -193,31 +199,88 @@ def write(
     module: servable.ServingModule,
     target: str,
     facts: dict[str, Any],
+    *,
+    overwrite: bool,
 ) -> None:
     """Saves `module`, with `facts` as its record, in `target` if it does as `generator`.
 
-    All appears in one move.
+    All appears in one move, once it is on the disk. Only object stores (gs://, s3://) cannot move a
+    folder at once.
+
+    Raises:
+        errors.InputError: another export of `target` has appeared meanwhile.
+        errors.RunError: the saved model does not do what `generator` does.
     """
     parent, name = os.path.split(target.rstrip("/"))
     tf.io.gfile.makedirs(parent)
-    # TensorFlow Serving looks at whole numbers only, so it never sees these two.
-    temporary, replaced = (os.path.join(parent, f".{name}.{part}") for part in ("new", "old"))
-    _remove(temporary)
+    # TensorFlow Serving looks at whole numbers only, so it never sees these two. Nobody else has
+    # their names, so two exports at once do not meet in them.
+    own = os.path.join(parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}")
+    temporary, replaced = f"{own}.new", f"{own}.old"
     try:
         with quiet():
             _save(module, temporary)
             checked = verification.verify(generator, temporary, *_TOLERANCES[facts["precision"]])
             warmup.write(temporary, sorted(checked["signatures"]))
             model_record.write(temporary, {**facts, **checked})
-        _remove(replaced)
-        if tf.io.gfile.exists(target):
+        _sync(temporary)
+        if overwrite and tf.io.gfile.exists(target):
             tf.io.gfile.rename(target, replaced)
-        tf.io.gfile.rename(temporary, target)
+        _move(temporary, target)
     finally:
         if tf.io.gfile.exists(replaced) and not tf.io.gfile.exists(target):
             tf.io.gfile.rename(replaced, target)  # Interrupted between the two.
         _remove(temporary)
-    _remove(replaced)
+        _remove(replaced)
+    files.sync(parent)
+    _remove_stale(parent, name)
+
+
+def _sync(directory: str) -> None:
+    """Waits until a local folder with all that is in it is on the disk."""
+    if files.is_remote(directory):
+        return
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            files.sync(os.path.join(folder, name))
+        files.sync(folder)
+
+
+def _move(temporary: str, target: str) -> None:
+    try:
+        tf.io.gfile.rename(temporary, target)
+    except tf.errors.OpError as error:
+        if not tf.io.gfile.exists(target):
+            raise
+        raise errors.InputError(
+            f"{target} has appeared while this export was made, and is kept; give another "
+            "--version."
+        ) from error
+
+
+def _remove_stale(parent: str, name: str) -> None:
+    """Removes what exports of this version that were killed have left beside it.
+
+    They are a day old: exports take minutes, so nobody is at work there any more.
+    """
+    if files.is_remote(parent):
+        return
+    for entry in os.listdir(parent):
+        path = os.path.join(parent, entry)
+        if re.fullmatch(rf"\.{re.escape(name)}\.(.+\.)?(new|old)", entry):
+            # Another export may remove it at this moment, too.
+            with contextlib.suppress(OSError, tf.errors.NotFoundError):
+                if time.time() - os.stat(path).st_mtime > 24 * 3600:
+                    _remove(path)
+
+
+def _warn_of_later_versions(target: str) -> None:
+    parent, name = os.path.split(target.rstrip("/"))
+    later = max(model_record.versions(parent), default=0)
+    if name.isdigit() and int(name) < later:
+        logging.warning(
+            "%s: TensorFlow Serving serves the highest number, %d, and not this one.", target, later
+        )
 
 
 @contextlib.contextmanager

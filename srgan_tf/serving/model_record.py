@@ -39,14 +39,28 @@ def newest(path: str) -> str | None:
     """Returns `path` or its highest numbered subfolder, whichever is a SavedModel; or None."""
     if tf.saved_model.contains_saved_model(path):
         return path
-    if not tf.io.gfile.isdir(path):
-        return None
-    versions = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
-    for version in sorted((name for name in versions if name.isdigit()), key=int, reverse=True):
+    for version in sorted(_numbered(path), key=int, reverse=True):
         directory = os.path.join(path, version)
         if tf.saved_model.contains_saved_model(directory):
             return directory
     return None
+
+
+def versions(path: str) -> list[int]:
+    """Returns the numbers that are names in `path`, which need not be there, in any order."""
+    return [int(name) for name in _numbered(path)]
+
+
+def _numbered(path: str) -> list[str]:
+    if not tf.io.gfile.isdir(path):
+        return []
+    names = (name.rstrip("/") for name in tf.io.gfile.listdir(path))
+    return [name for name in names if name.isascii() and name.isdigit()]
+
+
+def next_version(path: str) -> int:
+    """Returns the number that TensorFlow Serving would take for newer than all in `path`."""
+    return max(versions(path), default=0) + 1
 
 
 def read(directory: str) -> dict[str, Any]:
