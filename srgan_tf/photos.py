@@ -46,6 +46,7 @@ _SAVED_AS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+WRITABLE = tuple(_SAVED_AS)
 # In pixels, of what `save` writes; the others hold more than fits into memory.
 LARGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
 _GREY = ("1", "L", "LA", "La")
