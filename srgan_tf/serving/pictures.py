@@ -137,36 +137,17 @@ def plan(
         errors.InputError: there is nothing to do, or two inputs would be written to one file.
     """
     ending = registry.lookup(FORMATS, file_format, "format")
-    found = _find(inputs, output)
-    stems = collections.Counter(os.path.splitext(one.name)[0] for one in found)
-    jobs: dict[str, Job] = {}
-    taken: set[str] = set()
-    for one in found:
-        stem, extension = os.path.splitext(one.name)
-        kept = extension.lower() if extension.lower() in photos.WRITABLE else ".png"
-        if stems[stem] > 1:  # a.jpg and a.png: a_jpg_x4.png and a_png_x4.png.
-            stem += extension.replace(".", "_")
-        exact, number = os.path.join(output, f"{stem}_x{scale}{ending or kept}"), 1
-        if exact in jobs:
-            raise errors.InputError(
-                f"{jobs[exact].source} and {one.path} would both be written to {exact}; upscale "
-                "them into different --output folders."
-            )
-        while True:  # A.png and a.png: A_x4.png and a_2_x4.png, where capitals make no difference.
-            name = stem if number == 1 else f"{stem}_{number}"
-            target, comparison = (
-                os.path.join(output, f"{name}_x{scale}{part}{ending or kept}")
-                for part in ("", _COMPARE)
-            )
-            if target.casefold() not in taken:
-                break
-            number += 1
-        taken.add(target.casefold())
-        jobs[target] = Job(one.path, target, comparison if compare else None, one.path in inputs)
-    results = _results(jobs.values())
+    found, results = _find(inputs, output), []
+    # Without the results others may be named in another way: until there are no more of them.
+    while True:
+        new = _named(found, inputs, output, f"_x{scale}", ending, compare=compare)
+        more = _results(new)
+        if not more:
+            break
+        results += more
+        found = [one for one in found if one.path not in more]
     if summary:
-        summary.results += results
-    new = [job for job in jobs.values() if job.source not in results]
+        summary.results += sorted(results)
     if not new:
         raise errors.InputError(f"There are no pictures in {', '.join(inputs)}.")
     there = {_identity(job.source) for job in new} - {None}
@@ -179,6 +160,44 @@ def plan(
         )
         for job in new
     ]
+
+
+def _named(
+    found: Sequence[files.Found],
+    inputs: Sequence[str],
+    output: str,
+    mark: str,
+    ending: str | None,
+    *,
+    compare: bool,
+) -> list[Job]:
+    """Returns a job for each file; `mark` goes into the outputs' names, `ending` behind it."""
+    stems = collections.Counter(os.path.splitext(one.name)[0] for one in found)
+    jobs: dict[str, Job] = {}
+    taken: set[str] = set()
+    for one in found:
+        stem, extension = os.path.splitext(one.name)
+        kept = extension.lower() if extension.lower() in photos.WRITABLE else ".png"
+        if stems[stem] > 1:  # a.jpg and a.png: a_jpg_x4.png and a_png_x4.png.
+            stem += extension.replace(".", "_")
+        exact, number = os.path.join(output, f"{stem}{mark}{ending or kept}"), 1
+        if exact in jobs:
+            raise errors.InputError(
+                f"{jobs[exact].source} and {one.path} would both be written to {exact}; upscale "
+                "them into different --output folders."
+            )
+        while True:  # A.png and a.png: A_x4.png and a_2_x4.png, where capitals make no difference.
+            name = stem if number == 1 else f"{stem}_{number}"
+            target, comparison = (
+                os.path.join(output, f"{name}{mark}{part}{ending or kept}")
+                for part in ("", _COMPARE)
+            )
+            if target.casefold() not in taken:
+                break
+            number += 1
+        taken.add(target.casefold())
+        jobs[target] = Job(one.path, target, comparison if compare else None, one.path in inputs)
+    return list(jobs.values())
 
 
 def require_lossy(inputs: Sequence[str], file_format: str) -> None:
