@@ -30,7 +30,7 @@ class Job:
     target: str
     comparison: str | None
     named: bool
-    over_input: bool = False
+    over_input: str | None = None
 
 
 @dataclasses.dataclass
@@ -98,8 +98,8 @@ def wanted(job: Job, model: str, summary: Summary, *, overwrite: bool) -> list[s
         return paths
     if overwrite:
         summary.failed.append(
-            f"{job.source}: {there[0]} is one of the inputs and stays as it is; choose another "
-            "--output"
+            f"{job.source}: {job.over_input} is one of the inputs and stays as it is; choose "
+            "another --output"
         )
         return []
     makers = {path: photos.made_by(path) for path in there}
@@ -151,15 +151,13 @@ def plan(
     if not new:
         raise errors.InputError(f"There are no pictures in {', '.join(inputs)}.")
     there = {_identity(job.source) for job in new} - {None}
-    return [
-        dataclasses.replace(
-            job,
-            over_input=_identity(job.target) in there
-            or job.comparison is not None
-            and _identity(job.comparison) in there,
-        )
-        for job in new
-    ]
+    return [dataclasses.replace(job, over_input=_over_input(job, there)) for job in new]
+
+
+def _over_input(job: Job, there: Collection[tuple[int, int]]) -> str | None:
+    """Returns the file of `job` that is one of the pictures that are `there`."""
+    paths = (path for path in (job.target, job.comparison) if path)
+    return next((path for path in paths if _identity(path) in there), None)
 
 
 def _named(
