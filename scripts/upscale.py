@@ -97,6 +97,13 @@ def main(argv: list[str]) -> int:
     inputs = [files.expand(one) for one in _INPUT.value + argv[1:]]
     if bool(_MODEL.value) == bool(_SERVER.value):
         raise errors.InputError("Give either --model or --server; see --help.")
+    if _MODEL.value and client.is_address(_MODEL.value):
+        raise errors.InputError(f"--model={_MODEL.value} is a server; use --server for it.")
+    if _SERVER.value and not client.is_address(_SERVER.value):
+        raise errors.InputError(
+            f"--server={_SERVER.value} is no address of a server; expected, for example, "
+            "grpc://localhost:8500. A model in this process is --model."
+        )
     if not inputs:
         raise errors.InputError("There is nothing to upscale: give --input=FILE, DIR or PATTERN.")
     files.find(inputs)  # What is missing is named at once, before anything is loaded or made.
@@ -113,15 +120,17 @@ def main(argv: list[str]) -> int:
     options = {} if _SERVER.value else {_MEMORY_MB.name: _MEMORY_MB.value}
     options |= {one.name: one.value for one in given}
     with Upscaler.load(_SERVER.value or files.expand(_MODEL.value), **options) as model:
+        summary = pictures.Summary()
         jobs = pictures.plan(
             inputs,
             output,
+            summary=summary,
             scale=model.scale,
             file_format=_FORMAT.value,
             compare=_COMPARE.value,
         )
         quality = photos.DEFAULT_QUALITY if _QUALITY.value is None else _QUALITY.value
-        summary = batch.run(jobs, model, overwrite=_OVERWRITE.value, quality=quality)
+        batch.run(jobs, model, overwrite=_OVERWRITE.value, quality=quality, summary=summary)
     cli.emit(summary.text(output))
     return 0 if summary.complete else 1
 

@@ -19,7 +19,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from srgan_tf import errors, files, metadata, png
+from srgan_tf import deep_pixels, errors, files, metadata, png
 
 DEFAULT_MAX_PIXELS = 200_000_000
 
@@ -46,21 +46,9 @@ _SAVED_AS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+WRITABLE = tuple(_SAVED_AS)
 # In pixels, of what `save` writes; the others hold more than fits into memory.
 LARGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
-# Pillow decodes 16-bit colours to their upper bytes. Told that the bytes stand the other way round,
-# it decodes to the lower ones.
-_LOWER_BYTES = {
-    f"{mode};16{order}": f"{mode};16{other}"
-    for mode in ("RGB", "RGBA")
-    for order, other in (
-        ("B", "L"),
-        ("L", "B"),
-        ("N", "B" if sys.byteorder == "little" else "L"),
-    )
-}
-_GREY_ALPHA_16 = "LA;16B"
-_LOWER_BYTES[_GREY_ALPHA_16] = "RGBA"
 _GREY = ("1", "L", "LA", "La")
 # EXIF orientations that exchange height and width.
 _LYING = (5, 6, 7, 8)
@@ -83,13 +71,14 @@ class PhotoError(errors.InputError):
 class Photo:
     """A decoded photo: `rgb` uint8 `[H, W, 3]`, not premultiplied; `alpha` uint8 `[H, W]`.
 
-    `was_deep`: it had more than 8 bits a channel.
+    `was_deep`: it had more than 8 bits a channel; `has_more_pages`: it is the first of several.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None
     is_grey: bool
     was_deep: bool = False
+    has_more_pages: bool = False
     about: metadata.Metadata = metadata.Metadata()
 
 
@@ -102,7 +91,7 @@ def find(inputs: Sequence[str]) -> list[str]:
 
 
 def load(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
-    """Decodes a path or a file-like object; the first frame of an animation.
+    """Decodes a path or a file-like object; the first frame or page of several.
 
     EXIF orientation is applied; 16 bits a channel are rounded to 8; palettes, CMYK and bilevel
     pictures become RGB; grey is repeated into three channels. A PNG whose chunks beside the pixels
@@ -121,11 +110,13 @@ def from_picture(image: Image.Image) -> Photo:
         PhotoError: it is corrupt, truncated or unsupported.
     """
     with _decoding_errors():
+        _require_supported(image)
+        stored = deep_pixels.stored_grey(image)
         image.load()
         about = metadata.read(image, grey=image.mode in _GREY or image.mode.startswith("I"))
         with contextlib.suppress(Exception):
             image = ImageOps.exif_transpose(image)  # Not in place: it is the caller's.
-        return dataclasses.replace(_to_photo(image), about=about)
+        return dataclasses.replace(_to_photo(image, stored), about=about)
 
 
 def size(source: str | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
@@ -148,7 +139,7 @@ def from_array(array: np.ndarray) -> Photo:
         raise PhotoError("unsupported", f"an array of {array.dtype}, shape {list(array.shape)}")
     deep = array.dtype == np.uint16
     if deep:
-        array = _sixteen_to_eight(array)
+        array = deep_pixels.to_eight(array)
     channels = array.shape[2]
     colours = array[..., : 1 if channels < 3 else 3]
     alpha = array[..., -1].copy() if channels in (2, 4) else None
@@ -255,51 +246,35 @@ def _mended(
 
 
 def _load(source: str | BinaryIO, max_pixels: int) -> Photo:
-    start = 0 if isinstance(source, str) else source.tell()
     with _opened(source, max_pixels) as image, _decoding_errors():
-        modes = _raw_modes(image)
-        deep = any(";16" in mode for mode in modes)
+        _require_supported(image)
+        modes, stored = deep_pixels.raw_modes(image), deep_pixels.stored_grey(image)
+        deep = deep_pixels.is_deep(image)
         image.load()
-        grey = image.mode in _GREY or image.mode.startswith("I") or set(modes) == {_GREY_ALPHA_16}
-        about = metadata.read(image, grey=grey)
+        grey = image.mode in _GREY or image.mode.startswith("I")
+        about = metadata.read(image, grey=grey or deep_pixels.is_grey_alpha(modes))
         _upright(image)
-        if modes and all(mode in _LOWER_BYTES for mode in modes):
-            if not isinstance(source, str):
-                source.seek(start)
-            wide = _sixteen_bits(image, source, max_pixels)
-            photo = from_array(_keyed(wide, image.info.get("transparency")))
+        if deep_pixels.in_two(modes):
+            with _opened(source, max_pixels) as lower:
+                deep_pixels.ask_for_lower(lower)
+                lower.load()
+                _upright(lower)
+                wide = deep_pixels.joined(image, lower, modes)
+            photo = from_array(deep_pixels.keyed(wide, image.info.get("transparency")))
         else:
-            photo = _to_photo(image)
-    return dataclasses.replace(photo, was_deep=deep or photo.was_deep, about=about)
+            photo = _to_photo(image, stored)
+        more = False
+        if image.format == "TIFF":
+            with _opened(source, max_pixels) as pages:
+                more = deep_pixels.has_more_pages(pages)
+    return dataclasses.replace(
+        photo, was_deep=deep or photo.was_deep, has_more_pages=more, about=about
+    )
 
 
-def _sixteen_bits(upper: Image.Image, source: str | BinaryIO, max_pixels: int) -> np.ndarray:
-    """Returns uint16 `[H, W, C]` of a picture of which Pillow decoded the upper bytes."""
-    with _opened(source, max_pixels) as lower:
-        grey = _raw_modes(lower)[0] == _GREY_ALPHA_16
-        lower.tile = [
-            (
-                *tile[:3],
-                _LOWER_BYTES[raw]
-                if isinstance(tile[3], str)
-                else (_LOWER_BYTES[raw], *tile[3][1:]),
-            )
-            for tile, raw in zip(lower.tile, _raw_modes(lower), strict=True)
-        ]
-        lower.load()
-        _upright(lower)
-        least = np.asarray(lower).astype(np.uint16)
-    if grey:  # Decoded as if they were four channels of 8 bits.
-        return least[..., ::2] << 8 | least[..., 1::2]
-    return np.asarray(upper).astype(np.uint16) << 8 | least
-
-
-def _keyed(wide: np.ndarray, key: int | tuple[int, ...] | None) -> np.ndarray:
-    """Adds alpha to uint16 `[H, W, 1 or 3]` where one colour stands for transparency."""
-    if key is None or wide.shape[2] in (2, 4):
-        return wide
-    alpha = np.where((wide == np.array(key)).all(-1), 0, np.iinfo(np.uint16).max)
-    return np.dstack([wide, alpha.astype(np.uint16)])
+def _require_supported(image: Image.Image) -> None:
+    if why := deep_pixels.unsupported(image):
+        raise PhotoError("unsupported", f"{why}; save it in another way first")
 
 
 def _size(source: str | BinaryIO, max_pixels: int) -> tuple[int, int]:
@@ -324,12 +299,6 @@ def _upright(image: Image.Image) -> None:
     # Broken metadata does not spoil pixels, and Pillow raises what it likes (struct.error).
     with contextlib.suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
-
-
-def _raw_modes(image: Image.Image) -> list[str]:
-    """Returns how the file's pixels are stored, tile by tile, as Pillow names it."""
-    arguments = [tile[3] for tile in image.tile]
-    return [str(one[0] if isinstance(one, tuple) and one else one) for one in arguments]
 
 
 @contextlib.contextmanager
@@ -384,7 +353,7 @@ def _why_not_an_image(stream: BinaryIO) -> PhotoError:
     if not start:
         return PhotoError("empty", "the file has no bytes")
     if start.startswith(_SIGNATURES):
-        return PhotoError("corrupt", "the header cannot be read")
+        return PhotoError("corrupt", "damaged, or of a kind that is not read")
     if start[4:].startswith(_HEIC):
         return PhotoError("not an image", "HEIC is not read; convert it to JPEG or PNG first")
     return PhotoError("not an image", "no picture format that is read begins like this")
@@ -404,11 +373,11 @@ def _decoding_errors() -> Iterator[None]:
         raise PhotoError(kind, " ".join(str(error).split()) or type(error).__name__) from error
 
 
-def _to_photo(image: Image.Image) -> Photo:
+def _to_photo(image: Image.Image, stored: deep_pixels.Grey) -> Photo:
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
-        wide = np.asarray(image).astype(np.uint16)[..., None]
-        return from_array(_keyed(wide, image.info.get("transparency")))
+        wide = deep_pixels.greys(image, stored)
+        return from_array(deep_pixels.keyed(wide, image.info.get("transparency")))
     if mode in ("I", "F", "LAB"):
         raise PhotoError("unsupported", f"pixels of type {mode!r}; convert it to 8 bits first")
     if mode == "CMYK":
@@ -431,8 +400,3 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
                 image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
             )
     return image.convert("RGB")
-
-
-def _sixteen_to_eight(array: np.ndarray) -> np.ndarray:
-    """Maps 0..65535 to 0..255, rounded (a shift by 8 would darken)."""
-    return ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)

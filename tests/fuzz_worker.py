@@ -1,6 +1,6 @@
 """Run by test_fuzz.py in a process of its own: mutated pictures through one way, figures as JSON.
 
-Usage: fuzz_worker.py decode|upscale|graph COUNT SEED FOLDER
+Usage: fuzz_worker.py decode|upscale|graph|bombs COUNT SEED FOLDER
 """
 
 import faulthandler
@@ -215,6 +215,25 @@ def graph(count: int, seed: int, folder: str) -> dict:
     return {"read": read, "wrong": wrong, "growth": sizes[-1] - sizes[len(sizes) // 2]}
 
 
+def bombs(count: int, seed: int, folder: str) -> dict:
+    """The files bomb.* of the folder: refused by their header."""
+    del count, seed
+    before, read, wrong = _peak(), 0, []
+    for name in sorted(os.listdir(folder)):
+        for function in (photos.size, photos.load) if name.startswith("bomb.") else ():
+            begun = time.process_time()
+            try:
+                function(os.path.join(folder, name))
+                wrong.append(f"{name} was read")
+            except photos.PhotoError as error:
+                if error.kind != "too many pixels" or "the limit is 200,000" not in str(error):
+                    wrong.append(f"{name}: {error}")
+            read += 1
+            if time.process_time() - begun > 1:
+                wrong.append(f"{name} took more than a second")
+    return {"read": read, "wrong": wrong, "growth": _peak() - before}
+
+
 def _watch(folder: str, data: bytes, seconds: float = _HANG_SECONDS) -> None:
     """Keeps what is in the works, for whoever looks at a crash, and ends what hangs."""
     with open(os.path.join(folder, "current"), "wb") as file:
@@ -227,13 +246,17 @@ def _resident() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def main() -> None:
     way, count, seed, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     faulthandler.enable()
     begun = time.monotonic()
-    result = {"decode": decode, "upscale": upscale, "graph": graph}[way](count, seed, folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    result |= {"seconds": time.monotonic() - begun, "peak": peak}
+    ways = {"decode": decode, "upscale": upscale, "graph": graph, "bombs": bombs}
+    result = ways[way](count, seed, folder)
+    result |= {"seconds": time.monotonic() - begun, "peak": _peak()}
     with open(os.path.join(folder, "result.json"), "w", encoding="utf-8") as file:
         json.dump(result, file)
 

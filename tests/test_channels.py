@@ -1,5 +1,7 @@
 """serving/channels.py: grey, alpha and what lies beneath it."""
 
+import weakref
+
 import fixtures
 import numpy as np
 import pytest
@@ -89,3 +91,21 @@ def test_soft_alpha_is_bicubic_and_hard_edges_are_the_networks():
     made = alpha_of(hard)
     # Two pixels to either side of the edge see both; beyond them it is constant.
     assert (made[:, : 2 * 28] == 0).all() and (made[:, 2 * 28 :] == 255).all()
+
+
+def test_no_more_strips_are_held_than_memory_counts_on():
+    held, most = [], []
+
+    def upscale(rgb):
+        for top in range(0, len(rgb), 20):
+            strip = rgb[top : top + 20].repeat(2, 0).repeat(2, 1)
+            held.append(weakref.ref(strip))
+            most.append(sum(one() is not None for one in held))
+            yield strip
+            del strip
+
+    alpha = np.arange(100 * 8, dtype=np.uint32).reshape(100, 8).astype(np.uint8)
+    photo = photos.Photo(np.zeros((100, 8, 3), np.uint8), alpha, is_grey=False)
+    for _ in channels.strips(upscale, photo, 2):
+        pass
+    assert len(most) == 10 and max(most) == 2

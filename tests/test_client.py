@@ -4,6 +4,8 @@ The server is serving_server.py, which speaks TensorFlow Serving's protocols.
 """
 
 import contextlib
+import dataclasses
+import http.client
 import os
 import signal
 import socket
@@ -19,7 +21,7 @@ import test_export
 from PIL import Image
 
 from srgan_tf import errors
-from srgan_tf.serving import batch, client, export, pictures, remote
+from srgan_tf.serving import batch, client, export, pictures, remote, tiling
 from srgan_tf.serving.upscaler import Upscaler
 
 serving_server = pytest.importorskip(
@@ -240,7 +242,9 @@ def test_what_is_refused_is_not_tried_again(server, protocol, code, tmp_path):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_deadline_ends_a_request_and_is_not_tried_again(server, protocol):
-    with load(server, protocol, deadline_s=0.4) as model:
+    with load(server, protocol) as model:
+        patient = model._engine._client  # The first connection may take longer than that.
+        patient.options = dataclasses.replace(patient.options, deadline_s=0.4)
         slow = Slow(server.servable, 9.0)
         start = time.monotonic()
         with pytest.raises(errors.InputError, match="within 0.4 s.*--deadline_s"):
@@ -251,14 +255,80 @@ def test_a_deadline_ends_a_request_and_is_not_tried_again(server, protocol):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_closing_ends_what_is_in_flight(server, protocol):
-    slow = Slow(server.servable, 9.0)
-    model = load(server, protocol)
-    threading.Timer(0.3, model.close).start()
+    slow = Slow(server.servable, 30.0)
+    model = load(server, protocol, tile_size=6, in_flight=2)
+    lr = fixtures.photo_like(60, 60)  # Of 80 tiles or so.
+
+    def close():
+        while slow.now < 2:
+            time.sleep(0.01)
+        model.close()
+
+    thread = threading.Thread(target=close)
+    thread.start()
     start = time.monotonic()
-    with pytest.raises(errors.InputError, match="refused|closed"):
-        model.upscale(fixtures.photo_like(9, 9))
-    assert time.monotonic() - start < 5
+    with pytest.raises(client.RequestError, match="the connection has been closed"):
+        model.upscale(lr)
+    assert time.monotonic() - start < 15
+    thread.join()
     slow.end()
+    with pytest.raises(client.RequestError, match="the connection has been closed"):
+        model.upscale(lr)
+
+
+def test_closing_between_two_strips(server):
+    model = load(server, "grpc", tile_size=6, in_flight=2)
+    strips = model.strips(fixtures.photo_like(60, 60))
+    next(strips)
+    model.close()
+    with pytest.raises(client.RequestError, match="the connection has been closed"):
+        list(strips)
+
+
+def test_closing_while_a_connection_is_made(server, monkeypatch):
+    slow, connecting, go = Slow(server.servable, 0), threading.Event(), threading.Event()
+    model = load(server, "http")
+    patience = []
+
+    class Late(http.client.HTTPConnection):
+        def connect(self):
+            patience.append(self.timeout)
+            connecting.set()
+            assert go.wait(30)
+            super().connect()
+
+    monkeypatch.setattr(model._engine._client._protocol, "_connect", Late)
+
+    def close():
+        connecting.wait()
+        model.close()
+        go.set()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    with pytest.raises(client.RequestError, match="the connection has been closed"):
+        model.upscale(fixtures.photo_like(9, 9))
+    thread.join()
+    assert slow.count == 0 and patience == [5.0]
+
+
+def test_a_host_that_does_not_exist_is_not_tried_again(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(client, "_pause", lambda count: pauses.append(count) or 0.01)
+
+    def fails(kind):
+        def getaddrinfo(*args, **kwargs):
+            raise socket.gaierror(kind, "no name")
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    fails(socket.EAI_NONAME)
+    with pytest.raises(errors.InputError, match="http://nowhere: there is no such host"):
+        Upscaler.load("http://nowhere", model_name=NAME)
+    assert not pauses
+    fails(socket.EAI_AGAIN)
+    with pytest.raises(errors.RunError, match="tried 3 times"):
+        Upscaler.load("http://nowhere", model_name=NAME, tries=3)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -278,6 +348,9 @@ def test_addresses_and_names_that_are_wrong(server, protocol, tmp_path):
         load(server, protocol, deadline_s=0)
     with pytest.raises(errors.InputError, match="--in_flight: for servers only"):
         Upscaler.load(str(tmp_path), in_flight=2)
+    for place in (address(server, protocol), str(tmp_path)):
+        with pytest.raises(TypeError, match="Upscaler.load has no argument tilesize"):
+            Upscaler.load(place, tilesize=3)
 
 
 def test_a_model_without_a_description_is_named(server, monkeypatch):
@@ -298,11 +371,17 @@ def test_requests_are_bounded_by_themselves():
     assert engine(17, 10**7).planner(None, None)(5000, 3000).tile_size == (280, 280)
     # With a rim of 200 it would be nothing but rim: three of them.
     assert engine(200, 10**7).planner(None, None)(5000, 3000).tile_size == (200, 200)
-    # What the server takes: 90 of a side, 50 kept, 48 of which are a multiple of 4.
-    assert engine(17, 90 * 90).planner(None, None)(5000, 3000).tile_size == (48, 48)
-    assert engine(17, 90 * 90).planner(None, 48)(50, 3000).tile_size == (48, 48)
-    with pytest.raises(errors.InputError, match="takes 8,100 pixels at a time; a tile of 53"):
-        engine(17, 90 * 90).planner(None, 53)
+    # What the server takes: 90 of a side. The last tile is up to 3 wider; of the 47 that are left
+    # 44 are a multiple of 4.
+    assert engine(17, 90 * 90).planner(None, None)(5000, 3000).tile_size == (44, 44)
+    assert engine(17, 90 * 90).planner(None, 44)(50, 3000).tile_size == (44, 44)
+    with pytest.raises(errors.InputError, match="takes 8,100 pixels at a time; a tile of 45"):
+        engine(17, 90 * 90).planner(None, 45)
+    for made in (engine(17, 90 * 90), engine(16, 67 * 67)):
+        (side, _), overlap = made.planner(None, None)(5000, 3000).tile_size, made.receptive_radius
+        for size in range(1, 400):
+            cut = tiling.spans(size, tile_size=side, overlap=overlap, alignment=4)
+            assert max(one.read_to - one.read_from for one in cut) ** 2 <= made._max_pixels
     with pytest.raises(errors.InputError, match="a rim of 20 around it"):
         engine(17, 40 * 40).planner(None, None)
 
@@ -315,6 +394,20 @@ def command(*flags, **options):
         text=True,
         **options,
     )
+
+
+@pytest.mark.parametrize(
+    "flag, sentence",
+    [
+        ("--model=grpc://host:8500", "--model=grpc://host:8500 is a server; use --server for it."),
+        ("--server=host:8500", "--server=host:8500 is no address of a server; expected, for"),
+    ],
+)
+def test_models_and_servers_are_told_apart(flag, sentence, tmp_path):
+    asked = command(flag, f"--input={tmp_path}", cwd=tmp_path)
+    output, error = asked.communicate(timeout=60)
+    assert asked.returncode == 2 and not output
+    assert sentence in error and len(error.splitlines()) == 1
 
 
 def test_a_dead_server_is_one_line_and_an_interrupted_folder_continues(server, local, tmp_path):

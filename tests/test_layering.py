@@ -31,6 +31,7 @@ LEVELS = {
     "srgan_tf.files": 0,
     "srgan_tf.checkpoint_files": 0,
     "srgan_tf.photos": 0,
+    "srgan_tf.deep_pixels": 0,
     "srgan_tf.metadata": 0,
     "srgan_tf.png": 0,
     "srgan_tf.cli": 0,
@@ -72,6 +73,7 @@ WITHOUT_TENSORFLOW = [
     "terminal",
     "machine",
     "photos",
+    "deep_pixels",
     "metadata",
     "png",
     "bicubic",
@@ -80,6 +82,7 @@ WITHOUT_TENSORFLOW = [
 OWN_RANGES = {
     "srgan_tf.images",
     "srgan_tf.photos",
+    "srgan_tf.deep_pixels",
     "srgan_tf.bicubic",
     "srgan_tf.benchmark.peer_worker",  # Runs where srgan_tf is not.
 }

@@ -8,9 +8,9 @@ import zlib
 import fixtures
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
-from srgan_tf import errors, photos
+from srgan_tf import deep_pixels, errors, photos
 
 RGB = fixtures.photo_like(30, 44)
 GREY = RGB[..., 0]
@@ -268,28 +268,36 @@ def _png_of_16_bits(array, *chunks):
     return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(made))
 
 
-def _tiff_of_16_bits(array, order="<", compression=1):
-    """Returns an uncompressed or deflated (8) TIFF of uint16 `[H, W, C]`."""
-    height, width, channels = array.shape
-    pixels = array.astype(f"{order}u2").tobytes()
-    pixels = zlib.compress(pixels) if compression == 8 else pixels
-    deep = struct.pack(f"{order}{channels}H", *[16] * channels)
-    entries = [
-        (256, 4, 1, width),
-        (257, 4, 1, height),
-        (258, 3, channels, 8),
-        (259, 3, 1, compression),
-    ]
-    entries += [(262, 3, 1, 2), (273, 4, 1, 16), (277, 3, 1, channels), (278, 4, 1, height)]
-    entries += [(279, 4, 1, len(pixels))] + ([(338, 3, 1, 2)] if channels == 4 else [])
-    folder = struct.pack(f"{order}H", len(entries))
-    for tag, kind, count, value in entries:
-        short = kind == 3 and count == 1
-        folder += struct.pack(
-            f"{order}HHI" + ("HH" if short else "I"), tag, kind, count, value, *[0] * short
-        )
-    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 16 + len(pixels))
-    return io.BytesIO(start + deep.ljust(8, b"\0") + pixels + folder + bytes(4))
+def _tiff_of_16_bits(array, order="<", compression=1, **tags):
+    """Returns a TIFF of uint16 `[H, W, C]`."""
+    return _tiff([array.astype(f"{order}u2").tobytes()], array.shape, order, compression, **tags)
+
+
+def _tiff(planes, shape, order="<", compression=1, *, bits=16, photometric=2, planar=1):
+    """Returns a TIFF, raw or deflated (8), of the pixels in `planes`: one, or each channel's."""
+    height, width, channels = shape
+    planes = [zlib.compress(one) if compression == 8 else one for one in planes]
+    entries = [(256, "I", [width]), (257, "I", [height]), (258, "H", [bits] * channels)]
+    entries += [(259, "H", [compression]), (262, "H", [photometric]), (273, "I", planes)]
+    entries += [(277, "H", [channels]), (278, "I", [height]), (279, "I", [len(x) for x in planes])]
+    entries += [(284, "H", [planar])] + ([(338, "H", [2])] if channels == 4 else [])
+    behind, folder = b"", struct.pack(f"{order}H", len(entries))
+    start = 8 + 2 + 12 * len(entries) + 4
+
+    def place(data):
+        nonlocal behind
+        behind += data
+        return start + len(behind) - len(data)
+
+    for tag, kind, values in entries:
+        if tag == 273:
+            values = [place(plane) for plane in values]
+        data = struct.pack(f"{order}{len(values)}{kind}", *values)
+        data = data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(f"{order}I", place(data))
+        number = {"H": 3, "I": 4}[kind]
+        folder += struct.pack(f"{order}HHI", tag, number, len(values)) + data
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8)
+    return io.BytesIO(head + folder + bytes(4) + behind)
 
 
 # 257 is one level of 255; 128 is just below half of it, 129 just above: cut off, both would be 0.
@@ -319,6 +327,70 @@ def test_tiff_of_16_bits_is_rounded(order, compression, channels):
     assert photo.was_deep
     np.testing.assert_array_equal(photo.rgb[0], expected[:, :3])
     assert channels == 3 or photo.alpha[0].tolist() == expected[:, 3].tolist()
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+def test_tiff_of_grey_that_is_stored_in_another_way(compression):
+    # White is zero: 0 is white, and 128 of 65535 just white, too.
+    inverted = _tiff_of_16_bits(WIDE[None, :, None], "<", compression, photometric=0)
+    photo = photos.load(inverted)
+    assert photo.rgb[0, :, 0].tolist() == [255, 255, 254, 254, 254, 155, 154, 0]
+    assert photo.was_deep and photo.is_grey
+    picture = photos.from_picture(Image.open(inverted))
+    np.testing.assert_array_equal(picture.rgb, photo.rgb)
+    # Of 12 bits two pixels are three bytes. 4095 is white; 8 is 127.8 / 257 of a level, 9 more.
+    packed = bytes.fromhex("000008 009010 fff7ff")
+    photo = photos.load(_tiff([packed], (1, 6, 1), compression=compression, bits=12, photometric=1))
+    assert photo.rgb[0, :, 0].tolist() == [0, 0, 1, 1, 255, 127] and photo.was_deep
+
+
+def test_tiffs_that_pillow_would_decode_to_something_else_are_refused():
+    array = np.arange(48, dtype=np.uint16).reshape(4, 4, 3)
+    planes = [array[..., channel].tobytes() for channel in range(3)]
+    with pytest.raises(photos.PhotoError, match="unsupported: .* 16 bits a channel in separate"):
+        photos.load(_tiff(planes, array.shape, planar=2))
+    eight = [array[..., channel].astype(np.uint8).tobytes() for channel in range(3)]
+    photo = photos.load(_tiff(eight, array.shape, bits=8, planar=2))
+    np.testing.assert_array_equal(photo.rgb, array)
+    with pytest.raises(photos.PhotoError, match="damaged, or of a kind that is not read"):
+        photos.load(_tiff([array[..., 0].tobytes()], (4, 4, 1), ">", photometric=0))
+
+
+def test_every_format_of_more_than_8_bits_says_so():
+    wide = (np.arange(48, dtype=">u2") * 1300).reshape(4, 4, 3)
+    for bits, deep in ((65_535, True), (255, False)):
+        pixels = wide.tobytes() if deep else wide.astype(np.uint8).tobytes()
+        photo = photos.load(io.BytesIO(f"P6 4 4 {bits} ".encode() + pixels))
+        assert photo.was_deep == deep and not photo.is_grey
+    # JPEG 2000 of 16-bit colours, of which there is no encoder: the header alone is changed.
+    data = bytearray(_encoded(Image.fromarray(RGB), "JPEG2000").getvalue())
+    assert not photos.load(io.BytesIO(bytes(data))).was_deep
+    assert _loaded(GREY.astype(np.uint16) * 200, "JPEG2000").was_deep
+    at = data.index(b"\xff\x4f\xff\x51") + 42
+    assert data[at] == 7  # One less than the bits.
+    data[at] = 15
+    assert deep_pixels.is_deep(Image.open(io.BytesIO(bytes(data))))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_of_more_than_8_bits_says_so():
+    data = bytearray(_encoded(Image.fromarray(RGB), "AVIF").getvalue())
+    assert not photos.load(io.BytesIO(bytes(data))).was_deep
+    data[data.index(b"av1C") + 6] |= 0x40  # high_bitdepth
+    at = data.index(b"pixi") + 9  # Behind version, flags and the number of channels: their bits.
+    data[at : at + 3] = [10, 10, 10]
+    assert deep_pixels.is_deep(Image.open(io.BytesIO(bytes(data))))
+
+
+def test_further_pages_of_a_tiff_are_noticed():
+    page, small = Image.fromarray(RGB), Image.fromarray(RGB[:8, :8])
+    several = _encoded(page, "TIFF", save_all=True, append_images=[page])
+    photo = photos.load(several)
+    np.testing.assert_array_equal(photo.rgb, RGB)
+    assert photo.has_more_pages
+    data = bytearray(_encoded(page, "TIFF", save_all=True, append_images=[small]).getvalue())
+    assert photos.load(io.BytesIO(bytes(data))).has_more_pages
+    assert not _loaded(RGB, "TIFF").has_more_pages and not _loaded(RGB, "PNG").has_more_pages
 
 
 def test_16_bits_are_turned_and_keyed_like_8():

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import weakref
 
 import fixtures
 import numpy as np
@@ -394,18 +395,74 @@ def test_inputs_are_never_overwritten(upscaler, tmp_path):
     os.symlink(f"{source}/a.png", f"{source}/b_x2.png")  # Would write through a link.
     before = pathlib.Path(source, "a_x2.png").read_bytes()
     jobs = pictures.plan([source], source, scale=2)
-    assert batch.run(jobs, upscaler).skipped == 2
+    summary = batch.run(jobs, upscaler)
+    assert (summary.skipped, summary.done) == (2, 1)  # The user's own a_x2.png is a picture, too.
     summary = batch.run(jobs, upscaler, overwrite=True)
-    assert summary.done == 0 and len(summary.failed) == 2
+    assert summary.done == 1 and len(summary.failed) == 2
     assert "a_x2.png is one of the inputs and stays as it is" in summary.failed[0]
     assert pathlib.Path(source, "a_x2.png").read_bytes() == before
     np.testing.assert_array_equal(Image.open(f"{source}/a.png"), own)
     # What was made here before is no input, though it is found there.
-    os.remove(f"{source}/a_x2.png")
-    os.remove(f"{source}/b_x2.png")
+    for name in ("a_x2.png", "a_x2_x2.png", "b_x2.png"):
+        os.remove(f"{source}/{name}")
     for overwrite in (False, True, True):
         jobs = pictures.plan([source], source, scale=2)
         assert batch.run(jobs, upscaler, overwrite=overwrite).done == 2
+
+
+def test_only_results_that_say_so_are_left_out(upscaler, tmp_path):
+    own = fixtures.photo_like(8, 8)
+    source = _folder_of(tmp_path, a_png=own, b_png=own, b_x2_jpg=own, c_bmp=own)
+    plan = functools.partial(pictures.plan, scale=2, file_format="same")
+    assert batch.run(plan([source], source), upscaler).done == 4
+    summary = pictures.Summary()
+    jobs = plan([source], source, summary=summary)
+    # b_x2.jpg is the user's own, in whatever format b.png is written; b_x2_x2.jpg is made of it.
+    names = {os.path.basename(job.source) for job in jobs}
+    assert names == {"a.png", "b.png", "b_x2.jpg", "c.bmp"}
+    results = ["a_x2.png", "b_x2.png", "b_x2_x2.jpg", "c_x2.bmp"]
+    assert [os.path.basename(path) for path in summary.results] == results
+    batch.run(jobs, upscaler, summary=summary)
+    assert summary.skipped == 4 and "4 results of earlier runs left out" in summary.text("out")
+
+
+def test_what_the_user_names_is_neither_left_out_nor_overwritten(upscaler, tmp_path):
+    source = _folder_of(tmp_path, a_png=fixtures.photo_like(8, 8))
+    first, made = f"{source}/a.png", f"{source}/a_x2.png"
+    assert batch.run(pictures.plan([first], source, scale=2), upscaler).done == 1
+    before = pathlib.Path(made).read_bytes()
+    jobs = pictures.plan([first, made], source, scale=2)
+    assert [job.source for job in jobs] == [first, made]
+    summary = batch.run(jobs, upscaler, overwrite=True)
+    assert summary.done == 1 and "a_x2.png is one of the inputs" in summary.failed[0]
+    assert pathlib.Path(made).read_bytes() == before
+    assert Image.open(f"{source}/a_x2_x2.png").size == (32, 32)
+
+
+def test_a_large_picture_is_gone_before_the_next_is_decoded(upscaler, tmp_path, monkeypatch):
+    own = fixtures.photo_like(8, 8)
+    source = _folder_of(tmp_path, a_png=own, b_png=own, c_png=own)
+    monkeypatch.setattr(batch, "_AHEAD_PIXELS", 10)
+    alive, seen, real = [], [], photos.load
+
+    def load(path):
+        seen.append([one() is None for one in alive])
+        photo = real(path)
+        alive.append(weakref.ref(photo))
+        return photo
+
+    monkeypatch.setattr(photos, "load", load)
+    jobs = pictures.plan([source], str(tmp_path / "out"), scale=2, compare=True)
+    assert batch.run(jobs, upscaler).done == 3
+    assert seen == [[], [True], [True, True]]
+
+
+def test_further_pages_are_said(upscaler, tmp_path):
+    page = Image.fromarray(fixtures.photo_like(8, 8))
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
+    jobs = pictures.plan([str(tmp_path / "a.tif")], str(tmp_path / "out"), scale=2)
+    said = batch.run(jobs, upscaler).text("out")
+    assert said.splitlines()[1] == "1 file had more than one page; outputs are of the first"
 
 
 def test_names_that_differ_in_capitals_alone(upscaler, tmp_path):

@@ -33,13 +33,14 @@ def run(
     *,
     overwrite: bool = False,
     quality: int = photos.DEFAULT_QUALITY,
+    summary: pictures.Summary | None = None,
 ) -> pictures.Summary:
     """Does the jobs with a progress bar; a picture that fails does not stop the others.
 
     Interrupted, it leaves whole files only, and `upscaler` closed. They say which model made them,
-    and `quality` is that of JPEG and WebP.
+    and `quality` is that of JPEG and WebP. `summary` is what planning has noted already.
     """
-    summary, todo = pictures.Summary(), []
+    summary, todo = summary or pictures.Summary(), []
     for job in jobs:
         wanted = pictures.wanted(job, upscaler.fingerprint, summary, overwrite=overwrite)
         if wanted:
@@ -54,7 +55,9 @@ def run(
             while len(begun) > left:
                 begun.popleft().result().finish(summary, bar)
 
-        for (job, wanted), photo in zip(todo, worker.read(todo), strict=True):
+        photos_read = worker.read(todo)
+        for job, wanted in todo:
+            photo = next(photos_read)  # zip() would keep it while the next one is decoded.
             large = isinstance(photo, photos.Photo) and photo.rgb.size > 3 * _AHEAD_PIXELS
             if large:
                 finish(0)
@@ -73,6 +76,7 @@ class _Writing:
     sinks: list[writers.Sink]
     error: BaseException | None = None
     was_deep: bool = False
+    has_more_pages: bool = False
 
     def finish(self, summary: pictures.Summary, bar: tqdm.tqdm) -> None:
         """Waits for the files and notes in `summary` what became of the job."""
@@ -83,6 +87,7 @@ class _Writing:
                 self.error = self.error or error
         _note(self.job, self.error, summary)
         summary.deep += self.was_deep and self.error is None
+        summary.paged += self.has_more_pages and self.error is None
         bar.update()
 
 
@@ -126,6 +131,7 @@ class _Worker(contextlib.ExitStack):
             if index + 1 < len(todo):
                 ahead = self._reader.submit(_load, *todo[index + 1], scale, _AHEAD_PIXELS)
             yield photo
+            del photo
 
     def begin(
         self, job: pictures.Job, wanted: Sequence[str], photo: photos.Photo | BaseException
@@ -164,7 +170,7 @@ class _Worker(contextlib.ExitStack):
             if not isinstance(error, _Errors):
                 raise
             return _Writing(job, [], error)
-        return _Writing(job, sinks, was_deep=photo.was_deep)
+        return _Writing(job, sinks, was_deep=photo.was_deep, has_more_pages=photo.has_more_pages)
 
 
 def _note(job: pictures.Job, error: BaseException | None, summary: pictures.Summary) -> None:

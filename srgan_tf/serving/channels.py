@@ -54,8 +54,9 @@ def strips(upscale: Strips, photo: photos.Photo, scale: int) -> Iterator[np.ndar
                 yield np.dstack([colours, np.full(strip.shape[:2], alpha[0, 0])])
         return
     window = _Window(alpha)
-    both = upscale(spread(photo.rgb, alpha)), upscale(np.dstack([alpha] * 3))
-    for strip, own in zip(*both, strict=True):
+    alphas = upscale(np.dstack([alpha] * 3))
+    for strip in upscale(spread(photo.rgb, alpha)):
+        own = next(alphas)
         if strip.shape != own.shape:
             raise ValueError(f"Strips of one size differ: {strip.shape=}, {own.shape=}.")
         for start in range(0, len(strip), _BAND * scale):
@@ -65,6 +66,8 @@ def strips(upscale: Strips, photo: photos.Photo, scale: int) -> Iterator[np.ndar
             made = window.bounded(made, top, bottom, scale)
             yield np.dstack([_grey(band) if photo.is_grey else band, made])
             top = bottom
+        # Two strips at a time instead of four, which memory.py does not count on.
+        del strip, own, band
 
 
 def spread(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:

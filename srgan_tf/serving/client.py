@@ -119,16 +119,23 @@ class Client:
         self._closed.set()
         self._protocol.close()
 
+    def require_open(self) -> None:
+        """Raises RequestError if `close` has been called."""
+        if self._closed.is_set():
+            raise RequestError(
+                protocols.CANCELLED, f"{self.address}: the connection has been closed."
+            )
+
     def _retried(self, ask: Callable[[float], T], what: str) -> T:
         """Returns what `ask` does, which gets the deadline in seconds."""
         last = None
         for count in range(1, self.options.tries + 1):
+            self.require_open()
             try:
-                if self._closed.is_set():
-                    raise protocols.Fault("CANCELLED", "the connection has been closed")
                 return ask(self.options.deadline_s)
             except protocols.Fault as fault:
-                if fault.kind != protocols.UNAVAILABLE or self._closed.is_set():
+                self.require_open()  # Whatever a request says that was ended by `close`.
+                if fault.kind != protocols.UNAVAILABLE:
                     raise self._refused(fault, what) from fault
                 last = fault
             if count < self.options.tries:
@@ -143,6 +150,8 @@ class Client:
         text = f"{self.address} refused {what}: {fault.kind}: {fault}"
         if fault.kind == protocols.DEADLINE:
             text = f"{self.address} did not answer within {seconds} when asked {what} ({fault})"
+        elif fault.kind == protocols.NO_HOST:
+            text = f"{self.address}: there is no such host ({fault})"
         return RequestError(fault.kind, text + _HINTS.get(fault.kind, ""))
 
 

@@ -9,13 +9,12 @@ are done. Inputs are never overwritten.
 import collections
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from srgan_tf import errors, files, photos, registry
 
 # What --format offers; "same" keeps the input's extension where photos.save can write it.
 FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "same": None}
-_WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _COMPARE = "_compare"
 
 
@@ -24,14 +23,14 @@ class Job:
     """One picture: where it comes from and what is written.
 
     `named`: the user named this very file, so it has to be a picture. `over_input`: a file that it
-    writes is there already and one of the inputs, too.
+    writes is there already and the picture of one of the jobs, too.
     """
 
     source: str
     target: str
     comparison: str | None
     named: bool
-    over_input: bool = False
+    over_input: str | None = None
 
 
 @dataclasses.dataclass
@@ -42,6 +41,8 @@ class Summary:
     skipped: int = 0
     unmarked: int = 0  # Of those that are skipped: files that do not say which model made them.
     deep: int = 0  # Of those that are done: 16 bits a channel have become 8.
+    paged: int = 0  # Of those that are done: they are the first page of several.
+    results: list[str] = dataclasses.field(default_factory=list)  # Of earlier runs, found again.
     by_others: list[str] = dataclasses.field(default_factory=list)
     other_files: list[str] = dataclasses.field(default_factory=list)
     failed: list[str] = dataclasses.field(default_factory=list)
@@ -58,6 +59,15 @@ class Summary:
         lines = [text]
         if self.deep:
             lines.append(f"{_count(self.deep, 'picture')} had 16 bits a channel; outputs have 8")
+        if self.paged:
+            lines.append(
+                f"{_count(self.paged, 'file')} had more than one page; outputs are of the first"
+            )
+        if self.results:
+            lines.append(
+                f"{_count(len(self.results), 'result')} of earlier runs left out (name them as "
+                f"inputs to upscale them again): {_some(self.results)}"
+            )
         if self.by_others:
             lines.append(
                 f"{_count(len(self.by_others), 'picture')} made by another model kept "
@@ -86,16 +96,13 @@ def wanted(job: Job, model: str, summary: Summary, *, overwrite: bool) -> list[s
     there = [path for path in paths if files.exists(path)]
     if overwrite and not job.over_input:
         return paths
-    makers = {path: photos.made_by(path) for path in there}
     if overwrite:
-        own = [path for path, maker in makers.items() if not maker]
-        if not own:
-            return paths
         summary.failed.append(
-            f"{job.source}: {own[0]} is one of the inputs and stays as it is; choose another "
-            "--output"
+            f"{job.source}: {job.over_input} is one of the inputs and stays as it is; choose "
+            "another --output"
         )
         return []
+    makers = {path: photos.made_by(path) for path in there}
     others = [path for path, maker in makers.items() if maker not in (None, model)]
     if others:
         summary.by_others.append(others[0])
@@ -114,8 +121,9 @@ def plan(
     scale: int,
     file_format: str = "png",
     compare: bool = False,
+    summary: Summary | None = None,
 ) -> list[Job]:
-    """Finds the pictures and names their outputs.
+    """Finds the pictures and names their outputs; results of earlier runs are left out.
 
     Args:
         inputs: files, folders (with their subfolders) and patterns such as `photos/*.jpg`.
@@ -123,22 +131,54 @@ def plan(
         scale: goes into the names.
         file_format: a key of `FORMATS`.
         compare: whether to write bicubic | SR pictures too.
+        summary: where what is left out is noted.
 
     Raises:
         errors.InputError: there is nothing to do, or two inputs would be written to one file.
     """
     ending = registry.lookup(FORMATS, file_format, "format")
-    found = _find(inputs, output)
+    found, results = _find(inputs, output), []
+    # Without the results others may be named in another way: until there are no more of them.
+    while True:
+        new = _named(found, inputs, output, f"_x{scale}", ending, compare=compare)
+        more = _results(new)
+        if not more:
+            break
+        results += more
+        found = [one for one in found if one.path not in more]
+    if summary:
+        summary.results += sorted(results)
+    if not new:
+        raise errors.InputError(f"There are no pictures in {', '.join(inputs)}.")
+    there = {_identity(job.source) for job in new} - {None}
+    return [dataclasses.replace(job, over_input=_over_input(job, there)) for job in new]
+
+
+def _over_input(job: Job, there: Collection[tuple[int, int]]) -> str | None:
+    """Returns the file of `job` that is one of the pictures that are `there`."""
+    paths = (path for path in (job.target, job.comparison) if path)
+    return next((path for path in paths if _identity(path) in there), None)
+
+
+def _named(
+    found: Sequence[files.Found],
+    inputs: Sequence[str],
+    output: str,
+    mark: str,
+    ending: str | None,
+    *,
+    compare: bool,
+) -> list[Job]:
+    """Returns a job for each file; `mark` goes into the outputs' names, `ending` behind it."""
     stems = collections.Counter(os.path.splitext(one.name)[0] for one in found)
     jobs: dict[str, Job] = {}
     taken: set[str] = set()
-    inputs_there = {_identity(one.path) for one in found} - {None}
     for one in found:
         stem, extension = os.path.splitext(one.name)
-        kept = extension.lower() if extension.lower() in _WRITABLE else ".png"
+        kept = extension.lower() if extension.lower() in photos.WRITABLE else ".png"
         if stems[stem] > 1:  # a.jpg and a.png: a_jpg_x4.png and a_png_x4.png.
             stem += extension.replace(".", "_")
-        exact, number = os.path.join(output, f"{stem}_x{scale}{ending or kept}"), 1
+        exact, number = os.path.join(output, f"{stem}{mark}{ending or kept}"), 1
         if exact in jobs:
             raise errors.InputError(
                 f"{jobs[exact].source} and {one.path} would both be written to {exact}; upscale "
@@ -147,26 +187,15 @@ def plan(
         while True:  # A.png and a.png: A_x4.png and a_2_x4.png, where capitals make no difference.
             name = stem if number == 1 else f"{stem}_{number}"
             target, comparison = (
-                os.path.join(output, f"{name}_x{scale}{part}{ending or kept}")
+                os.path.join(output, f"{name}{mark}{part}{ending or kept}")
                 for part in ("", _COMPARE)
             )
             if target.casefold() not in taken:
                 break
             number += 1
         taken.add(target.casefold())
-        over_input = {_identity(target), _identity(comparison) if compare else None} & inputs_there
-        jobs[target] = Job(
-            one.path, target, comparison if compare else None, one.path in inputs, bool(over_input)
-        )
-    # An output folder that is an input too holds the results of an earlier run, in any format.
-    results = {os.path.splitext(os.path.abspath(target))[0] for target in jobs}
-    results |= {stem + _COMPARE for stem in results}
-    new = [
-        j for j in jobs.values() if os.path.splitext(os.path.abspath(j.source))[0] not in results
-    ]
-    if not new:
-        raise errors.InputError(f"There are no pictures in {', '.join(inputs)}.")
-    return new
+        jobs[target] = Job(one.path, target, comparison if compare else None, one.path in inputs)
+    return list(jobs.values())
 
 
 def require_lossy(inputs: Sequence[str], file_format: str) -> None:
@@ -179,7 +208,7 @@ def require_lossy(inputs: Sequence[str], file_format: str) -> None:
     names = [f"output{ending}"]
     if not ending:
         found = (one.name.lower() for group in files.find(inputs) for one in group)
-        names = [name for name in found if name.endswith(_WRITABLE)]
+        names = [name for name in found if name.endswith(photos.WRITABLE)]
     if not any(photos.require_format(name) in photos.LOSSY for name in names):
         raise errors.InputError(
             f"--quality is for JPEG and WebP, which --format={file_format} does not write here; "
@@ -198,6 +227,25 @@ def _find(inputs: Sequence[str], output: str) -> list[files.Found]:
             for one in group
             if not (nested and os.path.abspath(one.path).startswith(output + os.sep))
         ]
+    return found
+
+
+def _results(jobs: Collection[Job]) -> list[str]:
+    """Returns the sources that an earlier run has made of others, in any format.
+
+    They are called like it and say so; a BMP cannot say it. What the user named is none.
+    """
+    targets = {os.path.abspath(job.target) for job in jobs}
+    stems = {os.path.splitext(target)[0] for target in targets}
+    stems |= {stem + _COMPARE for stem in stems}
+    found = []
+    for job in jobs:
+        path = os.path.abspath(job.source)
+        stem, extension = os.path.splitext(path)
+        if stem in stems and not job.named:
+            mute = extension.lower() == ".bmp" and path.replace(_COMPARE, "") in targets
+            if mute or photos.made_by(job.source):
+                found.append(job.source)
     return found
 
 

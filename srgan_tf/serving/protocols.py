@@ -26,6 +26,8 @@ UNAVAILABLE = "UNAVAILABLE"
 DEADLINE = "DEADLINE_EXCEEDED"
 EXHAUSTED = "RESOURCE_EXHAUSTED"
 NOT_FOUND = "NOT_FOUND"
+CANCELLED = "CANCELLED"
+NO_HOST = "NO_HOST"
 
 DESCRIBE = "describe"
 # The input of that signature, which says nothing: the server's batching needs an axis, and its REST
@@ -43,6 +45,13 @@ _KINDS = {
     504: DEADLINE,
 }
 _PIECE = 1 << 20
+# Seconds for a connection, which `close` cannot end; the system's own would be two minutes.
+_CONNECT_SECONDS = 5.0
+# What there is no name for now, there may be one for later; not so these.
+_NO_NAMES = {
+    getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)
+}
+_NO_NAME = "Domain name not found"  # As gRPC puts it.
 
 
 class Fault(Exception):
@@ -127,9 +136,10 @@ class Grpc:
         try:
             response = self._stub.Predict(request, timeout=seconds)
         except self._error as error:
-            raise Fault(error.code().name, error.details() or "") from error
+            detail = error.details() or ""
+            raise Fault(NO_HOST if _NO_NAME in detail else error.code().name, detail) from error
         except ValueError as error:  # The channel is closed.
-            raise Fault("CANCELLED", str(error)) from error
+            raise Fault(CANCELLED, str(error)) from error
         return {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
 
 
@@ -145,6 +155,7 @@ class Rest:
         self._path = f"{path.rstrip('/')}/v1/models/{name}{which}:predict"
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
+        self._closed = False
 
     def describe(self, seconds: float) -> dict[str, Any]:
         outputs = self._predict(DESCRIBE, {QUERY: [0]}, seconds)
@@ -162,6 +173,7 @@ class Rest:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             for one in self._sockets:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
@@ -174,6 +186,9 @@ class Rest:
             raise Fault(DEADLINE, str(error)) from error
         except ssl.SSLError as error:
             raise Fault("TLS", str(error)) from error
+        except socket.gaierror as error:
+            kind = NO_HOST if error.errno in _NO_NAMES else UNAVAILABLE
+            raise Fault(kind, str(error)) from error
         except (OSError, http.client.IncompleteRead) as error:
             raise Fault(UNAVAILABLE, str(error)) from error
         except http.client.HTTPException as error:
@@ -190,10 +205,15 @@ class Rest:
     def _post(self, body: bytes, seconds: float) -> tuple[int, bytes]:
         """Returns the status and the body of the answer, all of it within so many seconds."""
         end = time.monotonic() + seconds
-        with contextlib.closing(self._connect(self._host, timeout=seconds)) as connection:
-            connection.connect()
+        patience = min(seconds, _CONNECT_SECONDS)
+        with contextlib.closing(self._connect(self._host, timeout=patience)) as connection:
+            try:
+                connection.connect()
+            except TimeoutError as error:
+                raise Fault(UNAVAILABLE, f"no connection within {patience:g} s") from error
             link = connection.sock
             with self._tracked(link):
+                link.settimeout(_left(end))
                 connection.request("POST", self._path, body, {"Content-Type": "application/json"})
                 link.settimeout(_left(end))
                 with connection.getresponse() as response:
@@ -206,6 +226,8 @@ class Rest:
     @contextlib.contextmanager
     def _tracked(self, link: socket.socket) -> Iterator[None]:
         with self._lock:
+            if self._closed:
+                raise Fault(CANCELLED, "closed while it was connecting")
             self._sockets.add(link)
         try:
             yield

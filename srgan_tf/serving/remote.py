@@ -1,6 +1,7 @@
 """A model on a server as an engine: whole pictures, or tiles of them, several at a time."""
 
 import collections
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
@@ -39,10 +40,12 @@ class Engine:
         """
         del memory_mb  # The server's memory is the server's.
         rim = -(-self.receptive_radius // self.alignment) * self.alignment
+        # By which the last tile of a row may be wider, since all begin at multiples (tiling.spans).
+        more = self.alignment - 1
         if tile_size is None:
-            wide = min(math.isqrt(self._max_pixels), max(TILE_SIDE, _RIMS * rim))
+            wide = min(math.isqrt(self._max_pixels) - more, max(TILE_SIDE, _RIMS * rim))
             tile_size = (wide - 2 * rim) // self.alignment * self.alignment
-        side = -(-tile_size // self.alignment) * self.alignment + 2 * rim
+        side = -(-max(tile_size, 1) // self.alignment) * self.alignment + 2 * rim + more
         if tile_size < 1 or side**2 > self._max_pixels:
             raise errors.InputError(
                 f"The server takes {self._max_pixels:,} pixels at a time; a tile of "
@@ -61,14 +64,28 @@ class Engine:
         waiting: collections.deque[futures.Future] = collections.deque()
         try:
             for item in items:
-                waiting.append(self._pool.submit(function, item))
+                with self._closing():
+                    waiting.append(self._pool.submit(function, item))
                 if len(waiting) > self.parallel:
-                    yield waiting.popleft().result()
+                    with self._closing():
+                        done = waiting.popleft().result()
+                    yield done
             while waiting:
-                yield waiting.popleft().result()
+                with self._closing():
+                    done = waiting.popleft().result()
+                yield done
         finally:
             for future in waiting:
                 future.cancel()
+
+    @contextlib.contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Turns what a pool raises that `close` has shut down into the client's own error."""
+        try:
+            yield
+        except (RuntimeError, futures.CancelledError):
+            self._client.require_open()
+            raise
 
     def close(self) -> None:
         """Ends the requests in flight; there can be no more."""

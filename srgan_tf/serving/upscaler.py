@@ -5,6 +5,7 @@ done tile by tile (tiling.py) with the same result, in tiles as large as the mem
 (memory.py) or the server is sent (remote.py).
 """
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -82,8 +83,12 @@ class Upscaler:
                 small, or the backend or its precision cannot be had, or the server does not have
                 the model, or an option is not for this kind of model.
             errors.RunError: the server cannot be reached.
+            TypeError: there is no such argument.
         """
         path = os.fspath(path)
+        unknown = server.keys() - {one.name for one in dataclasses.fields(client.Options)}
+        if unknown:
+            raise TypeError(f"Upscaler.load has no argument {', '.join(sorted(unknown))}.")
         if client.is_address(path):
             local = {
                 "checkpoint": checkpoint != "last",
