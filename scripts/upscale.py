@@ -108,7 +108,9 @@ def main(argv: list[str]) -> int:
         raise errors.InputError("There is nothing to upscale: give --input=FILE, DIR or PATTERN.")
     files.find(inputs)  # What is missing is named at once, before anything is loaded or made.
     output = files.expand(_OUTPUT.value)
-    files.require_writable(os.path.join(output, "probe"), _OUTPUT.name)
+    if os.path.isfile(output):
+        raise errors.InputError(f"--{_OUTPUT.name}={output} is a file; name a folder.")
+    files.require_writable(os.path.join(output, "a picture"), _OUTPUT.name)
     cli.import_tensorflow()
     from srgan_tf.serving import batch, pictures
     from srgan_tf.serving.upscaler import Upscaler

@@ -30,9 +30,12 @@ def runs(tmp_path_factory):
 def written(monkeypatch):
     """The weights that would be written, instead of a SavedModel, which takes seconds."""
     kept = []
-    monkeypatch.setattr(
-        export, "write", lambda generator, _, *rest: kept.append((generator.get_weights(), *rest))
-    )
+
+    def keep(generator, module, target, facts, *, overwrite):
+        del module, overwrite
+        kept.append((generator.get_weights(), target, facts))
+
+    monkeypatch.setattr(export, "write", keep)
     return kept
 
 

@@ -45,7 +45,10 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        require(self.model_name != "", "--model_name is needed", model_name=self.model_name)
+        if not self.model_name:
+            raise errors.InputError(
+                "--model_name is needed (model_name in Python): what the server calls the model."
+            )
         for name in ("in_flight", "deadline_s", "tries"):
             value = getattr(self, name)
             require(0 < value < math.inf, f"--{name} must be above 0", **{name: value})

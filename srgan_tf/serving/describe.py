@@ -60,7 +60,9 @@ def _generator(config: dict[str, Any]) -> str:
 
 
 def _limit(record: dict[str, Any]) -> str:
-    return f"{record['max_pixels']:,} LR pixels a picture" if "max_pixels" in record else ""
+    if "max_pixels" not in record:
+        return ""
+    return f"{record['max_pixels']:,} LR pixels a request (a fourth of them in upscale_float)"
 
 
 def _training(training: dict[str, Any] | None) -> str:

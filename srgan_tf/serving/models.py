@@ -170,6 +170,11 @@ def _cost(facts: dict[str, Any], *, halved: bool) -> memory.Cost:
 def _find_saved_model(path: str) -> str:
     """Returns `path` or its highest numbered subfolder, whichever is a SavedModel."""
     if not tf.io.gfile.isdir(path):
+        if tf.io.gfile.exists(path):
+            raise errors.InputError(
+                f"{path} is a file; give a run folder, a SavedModel's folder or a pretrained "
+                "model's name (TFLite and ONNX files are for other programs)."
+            )
         names = ", ".join(pretrained.PRETRAINED)
         raise errors.InputError(
             f"There is no folder {path} (a run folder or a SavedModel), nor a pretrained model of "

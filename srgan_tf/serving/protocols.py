@@ -192,7 +192,8 @@ class Rest:
         except (OSError, http.client.IncompleteRead) as error:
             raise Fault(UNAVAILABLE, str(error)) from error
         except http.client.HTTPException as error:
-            raise Fault("NO_HTTP", f"what it answers is no HTTP ({error!r})") from error
+            detail = "what it answers is no HTTP; is that its port for gRPC?"
+            raise Fault("NO_HTTP", detail) from error
         try:
             answer = json.loads(text)
             if status == 200:
