@@ -146,7 +146,7 @@ class Server:
             raise ValueError(f"{base_path} holds no versions (folders named by whole numbers).")
         self.name, self.rest_seconds, self.served = name, rest_seconds, 0
         self.servable = Servable(os.path.join(base_path, str(max(versions))), max(versions))
-        self._places = threading.Semaphore(workers + queue)
+        self._count, self._places = workers + queue, threading.Semaphore(workers + queue)
         self._pool = futures.ThreadPoolExecutor(workers)
         # Enough handlers that those who are one too many need not wait to be told so.
         handlers = 2 * (workers + queue) + 8
@@ -176,6 +176,12 @@ class Server:
         self._http.server_close()
         self._pool.shutdown(cancel_futures=True)
         self.servable.session.close()
+
+    def wait_until_idle(self, seconds: float = 60.0) -> None:
+        """Waits for the requests that are there, also those whose clients have gone."""
+        for _ in range(self._count):
+            assert self._places.acquire(timeout=seconds), "a request does not end"
+        self._places.release(self._count)
 
     def find(self, name: str, version: int | None = None) -> Servable:
         if name != self.name or version not in (None, self.servable.version):

@@ -47,7 +47,8 @@ def running(model_dir):
 def server(running, monkeypatch):
     """The server with `runs`: what it does with a request, which tests replace."""
     monkeypatch.setattr(running.servable, "run", running.servable.run)
-    return running
+    yield running
+    running.wait_until_idle()  # What one test has left behind the next one would count.
 
 
 @pytest.fixture(scope="module")
