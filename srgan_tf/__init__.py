@@ -20,6 +20,7 @@ _LAZY = {"Upscaler": "srgan_tf.serving.upscaler"}
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    importlib.import_module("srgan_tf.machine").prefer_onednn()  # If TensorFlow is not there yet.
     globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
     return globals()[name]
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import srgan_tf
 from srgan_tf import machine
 
 
@@ -13,6 +14,13 @@ from srgan_tf import machine
 def undecided(monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "restored after the test")
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+
+
+def test_the_library_asks_for_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(machine, "prefer_onednn", lambda: asked.append(1))
+    monkeypatch.delitem(vars(srgan_tf), "Upscaler", raising=False)
+    assert srgan_tf.Upscaler.load and asked
 
 
 @pytest.mark.parametrize(
