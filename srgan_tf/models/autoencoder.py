@@ -73,4 +73,4 @@ def _block(inputs: tf.Tensor, filters: int, name: str, norm: str) -> tf.Tensor:
     else:
         last = layers.conv(filters, 3, f"{name}_conv2", initializer=layers.small_init())
         features = last(features)
-    return tf.keras.layers.Add(name=f"{name}_add")([features, inputs])
+    return layers.Sum(name=f"{name}_add")([features, inputs])

@@ -165,7 +165,7 @@ def unet(
     for index in (4, 5, 6):
         features = resampling.BilinearDouble(name=f"conv{index}_double")(features)
         features = block(features, 2 ** (6 - index), f"conv{index}")
-        features = tf.keras.layers.Add(name=f"conv{index}_skip")([features, skips.pop()])
+        features = layers.Sum(name=f"conv{index}_skip")([features, skips.pop()])
     for index in (7, 8):
         features = block(features, 1, f"conv{index}")
     logits = _conv(1, 3, "logit", "none", dtype="float32")(features)

@@ -41,6 +41,25 @@ class UnitToSigned(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("srgan_tf")
+class Sum(tf.keras.layers.Layer):
+    """Adds tensors of one shape, such as a residual and its shortcut, safely for threads.
+
+    TensorFlow merges an addition into the convolution before it. Where oneDNN runs that (by default
+    from AVX512-VNNI on), two threads at a time in the same one use each other's memory: wrong
+    pixels or SIGSEGV, with TensorFlow 2.15.1 and 2.21.0 (`MklConvOp::AllocateOutputTensor`). An
+    IdentityN between the two, which costs nothing, keeps them apart.
+    """
+
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Returns the sum, shaped like each of them."""
+        return tf.add_n(tf.identity_n(inputs))
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape of the first."""
+        return input_shape[0]
+
+
+@tf.keras.utils.register_keras_serializable("srgan_tf")
 class ScaledAdd(tf.keras.layers.Layer):
     """Adds a scaled residual: `[residual, inputs]` becomes `scale * residual + inputs`."""
 

@@ -22,6 +22,7 @@ _POINTWISE = (
     tf.keras.layers.Add,
     tf.keras.layers.Concatenate,
     layers.ScaledAdd,
+    layers.Sum,
     layers.UnitToSigned,
     # A padded pixel is a copy of one that lies nearer.
     resampling.PadToMultiple,

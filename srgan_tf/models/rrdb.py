@@ -36,7 +36,7 @@ def rrdb(
     for index in range(1, blocks + 1):
         features = _rrdb_block(features, filters, f"block{index:02d}")
     features = layers.conv(filters, 3, "trunk_conv")(features)
-    features = tf.keras.layers.Add(name="trunk_add")([features, head])
+    features = layers.Sum(name="trunk_add")([features, head])
     features = upsampling_lib.stages(
         features,
         scale=scale,

@@ -34,7 +34,7 @@ def srresnet(
         name = f"block{index:02d}"
         features = _block(features, filters, name, norm, layers.prelu(f"{name}_prelu"))
     features = _conv_norm(features, filters, "trunk_conv", "trunk_bn", norm, ends_branch=True)
-    features = tf.keras.layers.Add(name="trunk_add")([features, head])
+    features = layers.Sum(name="trunk_add")([features, head])
     rgb = upsampling_lib.to_rgb(
         features,
         scale=scale,
@@ -92,7 +92,7 @@ def _block(
     features = _conv_norm(inputs, filters, f"{name}_conv1", f"{name}_bn1", norm)
     features = activation(features)
     features = _conv_norm(features, filters, f"{name}_conv2", f"{name}_bn2", norm, ends_branch=True)
-    return tf.keras.layers.Add(name=f"{name}_add")([features, inputs])
+    return layers.Sum(name=f"{name}_add")([features, inputs])
 
 
 def _conv_norm(
