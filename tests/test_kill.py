@@ -4,7 +4,7 @@ The processes and the SIGKILLs are real; the import of TensorFlow is all that th
 (fixtures.fork_server). The run has every stage and what else must be kept to go on: averages,
 slots, counts, rates, labels, spectral vectors, several crops of an image, several epochs.
 
-SRGAN_LONG_TESTS=1 kills 100 times instead of 20; SRGAN_KILL_SEED=N chooses other moments.
+SRGAN_LONG_TESTS=1 kills 100 times instead of 10; SRGAN_KILL_SEED=N chooses other moments.
 """
 
 import collections
@@ -39,7 +39,7 @@ from srgan_tf.config import (
 from srgan_tf.training import checkpoints, environment, loop, reporting, validation
 from srgan_tf.training import run as run_lib
 
-KILLS = 100 if os.environ.get("SRGAN_LONG_TESTS") else 20
+KILLS = 100 if os.environ.get("SRGAN_LONG_TESTS") else 10
 STOPS = KILLS // 10
 SEED = int(os.environ.get("SRGAN_KILL_SEED", "5"))
 # Seconds after the event that a kill waits for: a step and its checkpoint take about a tenth.
