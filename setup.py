@@ -54,6 +54,8 @@ _EXTRAS = {
         f"tensorflow-serving-api{_OLD_RANGE}; {_OLD}",
         f"tensorflow-serving-api{_NEW_RANGE}; {_NEW}",
     ],
+    # pyarrow 26 cannot be imported beside the NumPy of TensorFlow 2.15, and does not say so to pip.
+    "ray": ["ray[data,train]>=2.60,<2.61", f"pyarrow>=17,<26; {_OLD}"],
     # The page's own style sheet and elements stand in what Gradio draws, which changes.
     "web": ["gradio>=6.31,<6.32"],
     # ruff's layout changes between minor versions.

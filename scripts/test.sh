@@ -12,7 +12,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/setup_env.sh
 . "$root/scripts/setup_env.sh"
 
-setup_env "$root" dev,onnx,pretrained,serving,web
+setup_env "$root" dev,onnx,pretrained,ray,serving,web
 cd "$root"
 say "using $("$SRGAN_BIN/python" --version) in $(dirname "$SRGAN_BIN")"
 
