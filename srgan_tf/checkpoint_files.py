@@ -148,7 +148,8 @@ def reason(error: Exception) -> str:
 
 def variables(prefix: str) -> Iterator[tuple[str, Any]]:
     """Yields the name and the value (NumPy) of each variable; TensorFlow checks its checksums."""
-    reader = tf.train.load_checkpoint(prefix)
+    # Not load_checkpoint, which finds nothing in TensorFlow's file system in memory.
+    reader = tf.compat.v1.train.NewCheckpointReader(prefix)
     for name in sorted(reader.get_variable_to_shape_map()):
         value = reader.get_tensor(name)
         if name.endswith("/.ATTRIBUTES/VARIABLE_VALUE"):

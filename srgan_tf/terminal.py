@@ -32,6 +32,7 @@ def progress(
     desc: str,
     unit: str,
     initial: int = 0,
+    disable: bool = False,
 ) -> tqdm.tqdm:
     """Returns a tqdm bar on standard error with rate and remaining time."""
     live = sys.stderr.isatty()
@@ -41,6 +42,7 @@ def progress(
         desc=desc,
         unit=unit,
         initial=initial,
+        disable=disable,
         file=sys.stderr if live else _Lines(sys.stderr),
         mininterval=0.5 if live else _LOG_INTERVAL_SECONDS,
         maxinterval=10.0 if live else _LOG_INTERVAL_SECONDS,

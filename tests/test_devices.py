@@ -13,7 +13,7 @@ import test_steps
 from srgan_tf import errors
 from srgan_tf.config import DataConfig, PretrainStage, StagesConfig, TrainConfig, VggConfig
 from srgan_tf.data import pipeline, records, scan
-from srgan_tf.training import feeding, steps, strategy
+from srgan_tf.training import feeding, steps, strategy, team
 
 STAGES = sorted(steps.STEPS)
 # Operations that call Python, or the host, from within a graph.
@@ -222,7 +222,7 @@ def test_one_cpu_reads_without_a_thread_that_tunes(data_dir, tmp_path):
     # TensorFlow's distributed iterators are one more dataset, with options of its own.
     one = strategy.make_strategy(("cpu:0",))
     assert feeding._distribute(one, dataset) is dataset
-    assert next(feed.batches(one, config.data, 0)).hr.shape == [1, 16, 16, 3]
+    assert next(feed.batches(team.Team(one), config.data, 0)).hr.shape == [1, 16, 16, 3]
 
 
 def test_validation_and_scan_read_without_a_thread_that_tunes(data_dir, monkeypatch):

@@ -20,7 +20,7 @@ from data_prep import verify
 from srgan_tf import errors
 from srgan_tf.config import DataConfig
 from srgan_tf.data import faults, framing, pipeline, records, scan
-from srgan_tf.training import checkpoints, feeding, strategy
+from srgan_tf.training import checkpoints, feeding, strategy, team
 
 CROP = 24
 # The record that is damaged, near the end of its shard, and the shard.
@@ -273,7 +273,7 @@ def feed(config, data, run_dir):
 
 
 def batches(feed, config, step=0):
-    return feed.batches(strategy.make_strategy(("cpu:0",)), config.data, step)
+    return feed.batches(team.Team(strategy.make_strategy(("cpu:0",))), config.data, step)
 
 
 def test_a_shard_that_vanishes_while_training(copy, tmp_path):

@@ -36,9 +36,22 @@ class Pair(NamedTuple):
 
 
 def training_dataset(
-    split: records.Split, config: DataConfig, *, seed: int, start_step: int = 0
+    split: records.Split,
+    config: DataConfig,
+    *,
+    seed: int,
+    start_step: int = 0,
+    part: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Returns the endless dataset of `Pair` batches from step `start_step` on.
+
+    Args:
+        split: the records.
+        config: what is made of them; `batch_size` is that of all parts together.
+        seed: of all random choices.
+        start_step: updates that are done.
+        part: (k, n): batches have only the k-th (from 0) of n successive parts of the whole batch.
+            The rest is read, since order and windows depend on it, but not decoded.
 
     Raises:
         errors.InputError: the records are smaller than the crop, or the degradation is unknown.
@@ -46,13 +59,24 @@ def training_dataset(
     check(split, config)
     group, first_crop = divmod(start_step, config.crops_per_image)
     stream = _record_stream(split, config, seed=seed, start=group * config.batch_size)
+    number, parts = part
+    size = config.batch_size // parts
+    if parts > 1:
+        whole = stream.batch(config.batch_size, drop_remainder=True)
+        first = number * size
+        stream = whole.map(
+            lambda index, serialized: (
+                index[first : first + size],
+                serialized[first : first + size],
+            )
+        ).unbatch()
 
     def pairs(index: tf.Tensor, serialized: tf.Tensor) -> Pair:
         hr = records.decode(serialized, split.encoding)
         return _crops(hr, config, seed=_fold(_fold(_root(seed), _RECORD), index))
 
     dataset = stream.map(pairs, num_parallel_calls=machine.cores())
-    dataset = dataset.batch(config.batch_size, drop_remainder=True)
+    dataset = dataset.batch(size, drop_remainder=True)
     # [B, crops, ...] -> crops batches [B, ...]: each holds one crop of every record of the group.
     dataset = dataset.map(lambda pair: Pair(*(tf.transpose(x, [1, 0, 2, 3, 4]) for x in pair)))
     dataset = dataset.unbatch().skip(first_crop).map(_to_float)

@@ -17,7 +17,11 @@ import srgan_tf
 from srgan_tf import checkpoint_files, errors, files, run_folder
 from srgan_tf.config import BEST_METRICS
 from srgan_tf.training import divergence, environment, older
+from srgan_tf.training import team as team_lib
 from srgan_tf.training.state import NO_SCORE, TrainState
+
+# TensorFlow's file system in memory, of one process.
+_NOWHERE = "ram://srgan_tf/ckpt"
 
 
 def latest_step(run_dir: str) -> int:
@@ -43,7 +47,14 @@ def step_before(run_dir: str, step: int) -> int:
 class Checkpoints:
     """Checkpoints of one stage; made anew when a stage begins, over the same folder."""
 
-    def __init__(self, run_dir: str, state: TrainState, keep: int, rollbacks: int = 0):
+    def __init__(
+        self,
+        run_dir: str,
+        state: TrainState,
+        keep: int,
+        rollbacks: int = 0,
+        team: team_lib.Team | None = None,
+    ):
         """Describes where and what is saved.
 
         Args:
@@ -51,7 +62,9 @@ class Checkpoints:
             state: inside its stage.
             keep: how many recent ones are kept.
             rollbacks: how often the run was rolled back so far; see `run_folder.valid_steps`.
+            team: the processes of the run; all of them save, and the first one writes.
         """
+        self._team = team or team_lib.Team(tf.distribute.get_strategy())
         self._state, self._keep, self._rollbacks = state, keep, rollbacks
         self._metric = state.config.run.best_metric
         self._run_dir = run_dir
@@ -113,8 +126,10 @@ class Checkpoints:
             errors.RunError: it cannot be written; the checkpoints before stay as they are.
         """
         step = int(self._state.step.numpy())
-        if step == self._saved and not (again and len(checkpoint_files.complete(self._folder)) > 1):
-            return
+        if step == self._saved:
+            others = again and self._team.first and len(checkpoint_files.complete(self._folder)) > 1
+            if not (again and self._team.from_first(others)):
+                return
         facts = {"pending": pending} if pending else {}
         # It is saved once more after its validation, for which there must be another meanwhile.
         keep = max(self._keep, 2) if pending else self._keep
@@ -133,14 +148,21 @@ class Checkpoints:
 
     def forget_best_after(self, step: int) -> None:
         """Removes the stage's best checkpoint if it is of a later step, which a rollback undid."""
-        if any(best > step for best in checkpoint_files.complete(self._best_folder)):
-            tf.io.gfile.rmtree(self._best_folder)
+        later = self._team.first and any(
+            best > step for best in checkpoint_files.complete(self._best_folder)
+        )
+        if self._team.from_first(later):
+            if self._team.first:
+                tf.io.gfile.rmtree(self._best_folder)
             self._state.best.assign(NO_SCORE)
 
     def _write(
         self, checkpoint: tf.train.Checkpoint, folder: str, facts: dict[str, Any], keep: int
     ) -> None:
         step = int(self._state.step.numpy())
+        if not self._team.first:
+            self._write_nowhere(checkpoint, step)
+            return
         prefix = checkpoint_files.prefix_of(folder, step)
         with run_folder.writing(f"Checkpoint {prefix}"):
             checkpoint_files.prepare(folder)
@@ -157,6 +179,18 @@ class Checkpoints:
                         checkpoint_files.remove(prefix)
                 raise
             self._keep_newest(folder, step, keep)
+
+    def _write_nowhere(self, checkpoint: tf.train.Checkpoint, step: int) -> None:
+        """Takes part in a save: to read some variables all processes must take part.
+
+        What it reads goes to memory, so that a process that is killed leaves nothing behind.
+        """
+        _ = checkpoint.save_counter
+        checkpoint.write(_NOWHERE)
+        try:
+            self._require_finite(_NOWHERE, step)
+        finally:
+            tf.io.gfile.rmtree(os.path.dirname(_NOWHERE))
 
     def _keep_newest(self, folder: str, step: int, keep: int) -> None:
         """Removes older ones, those of undone or repeated steps after `step`, and strays."""
@@ -188,5 +222,6 @@ class Checkpoints:
         for name, value in checkpoint_files.variables(prefix):
             # bfloat16 is of NumPy's kind V.
             if value.dtype.kind in "fV" and not np.isfinite(value).all():
-                checkpoint_files.remove(prefix)
+                if self._team.first:
+                    checkpoint_files.remove(prefix)
                 raise divergence.Diverged(step, name, self.last)

@@ -30,8 +30,15 @@ class Diverged(errors.RunError):
 class Rollbacks:
     """Decides about a run's rollbacks and writes them down; knows those of earlier starts."""
 
-    def __init__(self, run_dir: str, config: RunConfig):
-        """Args: the run folder, with its config.json, and what the config says of divergence."""
+    def __init__(self, run_dir: str, config: RunConfig, writes: bool = True):
+        """Reads those of earlier starts.
+
+        Args:
+            run_dir: the run folder, with its config.json.
+            config: what it says of divergence.
+            writes: whether new ones are written down: by one process of a run.
+        """
+        self._writes = writes
         self._run_dir, self._config = run_dir, config
         _, record = run_folder.read_config(run_dir)
         self._entries = record.get("rollbacks", [])
@@ -85,7 +92,11 @@ class Rollbacks:
             scale,
         )
         entry = {"diverged_at": error.step, "back_to": to_step, "learning_rate_scale": scale}
-        with run_folder.writing(os.path.join(self._run_dir, run_folder.CONFIG)):
-            run_folder.add_to_record(self._run_dir, "rollbacks", entry)
+        if self._writes:
+            self._write(entry)
         self._entries = [*self._entries, entry]
         return scale
+
+    def _write(self, entry: dict[str, float]) -> None:
+        with run_folder.writing(os.path.join(self._run_dir, run_folder.CONFIG)):
+            run_folder.add_to_record(self._run_dir, "rollbacks", entry)

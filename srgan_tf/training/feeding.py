@@ -16,6 +16,7 @@ from absl import logging
 from srgan_tf import errors, run_folder
 from srgan_tf.config import DataConfig, TrainConfig
 from srgan_tf.data import faults, pipeline, records, scan
+from srgan_tf.training import team as team_lib
 from srgan_tf.training import waiting
 
 # Bad records are named in the log one by one, up to so many lines.
@@ -53,7 +54,7 @@ class Feed:
 
     def batches(
         self,
-        strategy: tf.distribute.Strategy,
+        team: team_lib.Team,
         data: DataConfig,
         step: int,
         before_search: Callable[[], None] = lambda: None,
@@ -67,19 +68,26 @@ class Feed:
             BadData: more records are bad than is allowed, or reading fails without a bad record.
         """
         failed_before = -1
-        if self.split.bad:
+        if self.split.bad and team.first:
             self._write()
+        part = data.batch_size // team.count
         self.clock.restart()
         while True:
             try:
                 dataset = pipeline.training_dataset(
-                    self.split, data, seed=self._config.seed, start_step=step
+                    self.split,
+                    data,
+                    seed=self._config.seed,
+                    start_step=step,
+                    part=(team.index, team.count),
                 )
-                iterator = iter(_distribute(strategy, dataset))
+                iterator = team.batches(dataset, part)
                 while True:
                     yield self.clock.fetch(iterator)
                     step += 1
             except scan.READ_ERRORS as error:
+                if team.count > 1:  # The others are in the midst of a step.
+                    raise BadData(self._one_of_several(error, step)) from error
                 before_search()
                 self._recover(error, step, again=failed_before == step)
                 failed_before = step
@@ -107,6 +115,13 @@ class Feed:
         self.split = dataclasses.replace(self.split, bad=bad)
         self._write()
 
+    def _one_of_several(self, error: Exception, step: int) -> str:
+        return (
+            f"the data set in {self.split.data_dir} cannot be read at step {step + 1} "
+            f"({scan.reason_of(error)}). Among several workers bad records are not replaced; start "
+            "one worker alone with --max_bad_records, which lists them in the run folder, then all."
+        )
+
     def _too_many(self, bad: tuple[faults.Fault, ...], listed: str = "") -> str:
         return (
             f"the data set in {self.split.data_dir} has {faults.summary(self.split.files, bad)}"
@@ -132,17 +147,3 @@ class Feed:
         text = faults.to_json(self.split.fingerprint, self.split.files, self.split.bad)
         with run_folder.writing(self._path):
             run_folder.write_text(self._path, text)
-
-
-def _distribute(
-    strategy: tf.distribute.Strategy, dataset: tf.data.Dataset
-) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """Returns `dataset` split among the replicas, to be copied into their memory in advance.
-
-    A single CPU needs neither, and is better off without: TensorFlow's iterator for it tunes its
-    buffers in a thread that may take up to a minute to end (see `pipeline.training_dataset`).
-    """
-    devices = strategy.extended.worker_devices
-    if len(devices) == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU":
-        return dataset
-    return strategy.experimental_distribute_dataset(dataset)

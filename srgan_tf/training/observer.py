@@ -111,3 +111,41 @@ class Observer:
     def close(self) -> None:
         """Closes what is open."""
         self._summaries.close()
+
+
+class Silent:
+    """What an `Observer` is in the other processes of a run: it takes part and writes nothing."""
+
+    def __init__(self, run_dir, config, start, validator, clock):
+        """Takes what `Observer` takes."""
+        del run_dir, config, start, clock
+        self._validator, self.interrupted = validator, False
+
+    def validate(
+        self,
+        row: dict[str, Any],
+        checkpoints: checkpoints_lib.Checkpoints,
+        stop: stopping.StopRequest,
+    ) -> bool:
+        """Scores this process' share of the images."""
+        del row, stop
+        checkpoints.save_if_best(self._validator.evaluate())
+        return True
+
+    def go_back(self, step: int) -> None:
+        """Writes nothing."""
+
+    def rewrite_after(self, step: int) -> None:
+        """Writes nothing."""
+
+    def scalars(self, row: dict[str, Any], values: dict[str, float], *, summarized: bool) -> None:
+        """Writes nothing."""
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Writes nothing."""
+
+    def sync(self) -> None:
+        """Writes nothing."""
+
+    def close(self) -> None:
+        """Writes nothing."""

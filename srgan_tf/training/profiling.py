@@ -13,10 +13,10 @@ from srgan_tf.config import RunConfig
 class Profiler:
     """Runs TensorFlow's profiler while the steps of `config.profile` are made."""
 
-    def __init__(self, run_dir: str, config: RunConfig):
-        """Args: the run folder, and the config that names the steps."""
+    def __init__(self, run_dir: str, config: RunConfig, enabled: bool = True):
+        """Args: the run folder, the config that names the steps, and whether to take a profile."""
         self._folder = os.path.join(run_dir, "summaries")
-        self._first, self._last = config.profile or (0, -1)
+        self._first, self._last = (enabled and config.profile) or (0, -1)
         self._running = self._tried = False
 
     @contextlib.contextmanager

@@ -78,9 +78,11 @@ class MetricsFile:
 class Progress:
     """One line with step, losses, rate and remaining time, over all stages."""
 
-    def __init__(self, total: int, start_step: int):
-        """Args: updates over all stages, and how many of them are done."""
-        self._bar = terminal.progress(total=total, desc="training", unit="step", initial=start_step)
+    def __init__(self, total: int, start_step: int, shown: bool = True):
+        """Args: updates over all stages, how many of them are done, and whether to show it."""
+        self._bar = terminal.progress(
+            total=total, desc="training", unit="step", initial=start_step, disable=not shown
+        )
 
     def __enter__(self) -> "Progress":
         return self

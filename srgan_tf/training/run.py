@@ -24,15 +24,16 @@ from srgan_tf.training import (
 class Run:
     """The parts of a run that its stages share; see `loop.train`."""
 
-    def __init__(self, config, run_dir, strategy, train_state, feed, validator, start):
+    def __init__(self, config, run_dir, team, train_state, feed, validator, start):
         """Takes what `loop.train` has opened; `start` is the step of the checkpoint, or 0."""
         self._config, self._run_dir = config, run_dir
-        self._strategy, self._state = strategy, train_state
+        self._team, self._strategy, self._state = team, team.strategy, train_state
         self._feed, self._validator = feed, validator
         self._start = start
-        self._observer = observer.Observer(run_dir, config, start, validator, feed.clock)
-        self._profiler = profiling.Profiler(run_dir, config.run)
-        self._rollbacks = divergence.Rollbacks(run_dir, config.run)
+        kind = observer.Observer if team.first else observer.Silent
+        self._observer = kind(run_dir, config, start, validator, feed.clock)
+        self._profiler = profiling.Profiler(run_dir, config.run, enabled=team.first)
+        self._rollbacks = divergence.Rollbacks(run_dir, config.run, writes=team.first)
         # Not None after a rollback: the checkpoint that it led to has the scale from before.
         self._rate_scale = self._rollbacks.scale_after(self._start)
 
@@ -51,6 +52,7 @@ class Run:
             )
         if self._start:
             logging.info("Continuing %s from step %d.", self._run_dir, self._start)
+        stop = self._team.agreed(stop)
         stop.between_steps()
         try:
             while not self._run_stages(stop):
@@ -65,7 +67,8 @@ class Run:
     def _run_stages(self, stop: stopping.StopRequest) -> bool:
         """Runs what is left; returns False when it diverged and was rolled back."""
         try:
-            with reporting.Progress(self._config.total_steps, self._start) as progress:
+            total, shown = self._config.total_steps, self._team.first
+            with reporting.Progress(total, self._start, shown=shown) as progress:
                 for span in spans.spans(self._config):
                     # The stage that wrote the checkpoint is entered even when it is complete:
                     # its optimizers are in there. The next one starts from its networks.
@@ -80,9 +83,12 @@ class Run:
 
     def _roll_back(self, error: divergence.Diverged) -> None:
         """Makes the run continue from its newest checkpoint, or raises `error`."""
-        to_step = checkpoints_lib.latest_step(self._run_dir)
-        if self._rollbacks.led_to(to_step):  # Diverged again before it could save.
-            to_step = checkpoints_lib.step_before(self._run_dir, to_step) or to_step
+        to_step = 0
+        if self._team.first:
+            to_step = checkpoints_lib.latest_step(self._run_dir)
+            if self._rollbacks.led_to(to_step):  # Diverged again before it could save.
+                to_step = checkpoints_lib.step_before(self._run_dir, to_step) or to_step
+        to_step = int(self._team.from_first(to_step))
         before = float(self._state.learning_rate_scale.numpy())
         self._rate_scale = self._rollbacks.roll_back(error, to_step, before)
         self._start = to_step
@@ -97,6 +103,7 @@ class Run:
                 self._state,
                 self._config.run.keep_checkpoints,
                 self._rollbacks.count,
+                self._team,
             )
             pending = checkpoints.restore(self._start) if span.first < self._start else None
             if self._rate_scale is not None:
@@ -110,7 +117,7 @@ class Run:
         if step == span.last:
             return
         logging.info("Stage %s: steps %d to %d.", span.name, step + 1, span.last)
-        train_step = steps.distributed_step(self._strategy, self._state)
+        train_step = self._team.watched(steps.distributed_step(self._strategy, self._state), stop)
         batches = self._batches(step, lambda: self._save(span, checkpoints))
         while step < span.last and not stop.signal:
             batch = next(batches)
@@ -131,7 +138,7 @@ class Run:
         data = self._config.data
         updates = getattr(self._state.stage, "discriminator_updates", 1)
         data = dataclasses.replace(data, batch_size=data.batch_size * updates)
-        return self._feed.batches(self._strategy, data, step, before_search=save)
+        return self._feed.batches(self._team, data, step, before_search=save)
 
     def _after_step(self, step, span, scalars, checkpoints, progress, stop) -> None:
         """Logs, validates and saves when it is time, or at the end of the stage."""
@@ -167,7 +174,9 @@ class Run:
             raise divergence.Diverged(step, "a loss", checkpoints.last)
 
     def _finish(self, stop: stopping.StopRequest) -> int:
-        curve = curves.write_curves(self._run_dir, self._validator.bicubic_psnr)
+        curve = None
+        if self._team.first:
+            curve = curves.write_curves(self._run_dir, self._validator.bicubic_psnr)
         step = int(self._state.step.numpy())
         waited = self._feed.clock.total_share
         if waited is not None:
@@ -179,6 +188,9 @@ class Run:
                 self._config.total_steps,
             )
             return stop.exit_code
+        if not self._team.first:
+            logging.info("Done: %d steps.", step)
+            return 0
         logging.info(
             "Done: %d steps; curve in %s, samples in %s.",
             step,

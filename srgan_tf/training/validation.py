@@ -11,6 +11,8 @@ from PIL import Image
 from srgan_tf import bicubic, diagnostics, files, images, metrics, run_folder
 from srgan_tf.config import TrainConfig
 from srgan_tf.data import pipeline, records
+from srgan_tf.models import generators
+from srgan_tf.training import team as team_lib
 
 # Sample pictures show this many validation images, and this many LR pixels of each (a side).
 _SAMPLES = 4
@@ -26,15 +28,30 @@ SCORES = (
 class Validator:
     """PSNR and SSIM on luma of the first validation images, and samples for people to look at."""
 
-    def __init__(self, split: records.Split, config: TrainConfig, generator: tf.keras.Model):
+    def __init__(
+        self,
+        split: records.Split,
+        config: TrainConfig,
+        generator: tf.keras.Model,
+        team: team_lib.Team | None = None,
+    ):
         """Loads the images and scores bicubic upscaling on them once.
 
         Args:
             split: the validation split; its records are whole images.
             config: gives the scale, the degradation and how many images are used.
             generator: what is validated, with the weights that it has at each call.
+            team: the processes of the run, which share the images; None is this one alone.
         """
         self._scale = config.data.scale
+        self._team = team or team_lib.Team(tf.distribute.get_strategy())
+        self._source = None
+        if self._team.count > 1:
+            # Some of its variables can only be read by all processes at the same time.
+            self._source = generator
+            generator = generators.build(config.generator, config.data.scale, config.precision)
+
+        self._generator = generator
 
         # One trace serves all sizes.
         @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.float32)])
@@ -43,10 +60,16 @@ class Validator:
 
         self._forward = forward
         limit = config.run.validation_images
-        self._pairs = list(pipeline.validation_pairs(split, config.data, limit=limit))
-        self.bicubic_psnr = float(
-            np.mean([self._score(self._bicubic(p.lr), p)["psnr_y"] for p in self._pairs])
-        )
+        # Those that this process scores, None for those of others; and those of the samples.
+        self._pairs: list[pipeline.Pair | None] = []
+        self._samples: list[pipeline.Pair] = []
+        for number, pair in enumerate(pipeline.validation_pairs(split, config.data, limit=limit)):
+            mine = number % self._team.count == self._team.index
+            self._pairs.append(pair if mine else None)
+            if number < _SAMPLES and self._team.first:
+                self._samples.append(pair)
+        scores = self._over_all(lambda pair: [self._score(self._bicubic(pair.lr), pair)["psnr_y"]])
+        self.bicubic_psnr = float(np.mean(scores))
 
     def evaluate(self, interrupted: Callable[[], bool] = bool) -> dict[str, float] | None:
         """Returns the mean over images of `SCORES`; None if `interrupted` between two of them.
@@ -54,17 +77,37 @@ class Validator:
         PSNR (dB) and SSIM on luma; checkerboard, blockiness and colour drift as in diagnostics.py;
         contrast is the standard deviation over the picture, per channel, as a share of HR's.
         """
-        scores = []
-        for pair in self._pairs:
+        if self._source is not None:
+            self._generator.set_weights(self._source.get_weights())
+
+        def score(pair: pipeline.Pair) -> list[float] | None:
             if interrupted():
                 return None
-            scores.append(self._score(self._forward(pair.lr), pair))
-        return {name: float(np.mean([score[name] for score in scores])) for name in SCORES}
+            scores = self._score(self._forward(pair.lr), pair)
+            return [scores[name] for name in SCORES]
+
+        scores = self._over_all(score)
+        if scores is None:
+            return None
+        return {name: float(np.mean(scores[:, place])) for place, name in enumerate(SCORES)}
+
+    def _over_all(self, score: Callable[[pipeline.Pair], list[float] | None]) -> np.ndarray | None:
+        """Returns a row for each image of all processes; None as soon as `score` gives that."""
+        rows: list[list[float] | None] = []
+        for pair in self._pairs:
+            row = score(pair) if pair is not None else None
+            if row is None and pair is not None:
+                return None
+            rows.append(row)
+        width = max((len(row) for row in rows if row is not None), default=0)
+        width = int(self._team.from_first(width))
+        mine = np.array([row if row is not None else [0.0] * width for row in rows])
+        return self._team.sum(mine)
 
     def sample_sheet(self) -> np.ndarray:
         """Returns a uint8 picture: a row for each sample, bicubic | SR | HR."""
         rows = []
-        for pair in self._pairs[:_SAMPLES]:
+        for pair in self._samples:
             lr, hr = self._centre(pair)
             row = (self._bicubic(lr), self._forward(lr), images.signed_to_unit(hr))
             rows.append(_join([images.unit_to_uint8(image)[0].numpy() for image in row], axis=1))
