@@ -127,9 +127,13 @@ class Silent:
         checkpoints: checkpoints_lib.Checkpoints,
         stop: stopping.StopRequest,
     ) -> bool:
-        """Scores this process' share of the images."""
-        del row, stop
-        checkpoints.save_if_best(self._validator.evaluate())
+        """Scores this process' share of the images, unless all processes are to stop."""
+        scores = self._validator.evaluate(lambda: bool(stop.signal))
+        if scores is None:
+            checkpoints.save(pending=row)
+            self.interrupted = True
+            return False
+        checkpoints.save_if_best(scores)
         return True
 
     def go_back(self, step: int) -> None:

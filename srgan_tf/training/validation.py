@@ -80,25 +80,24 @@ class Validator:
         if self._source is not None:
             self._generator.set_weights(self._source.get_weights())
 
-        def score(pair: pipeline.Pair) -> list[float] | None:
-            if interrupted():
-                return None
+        def score(pair: pipeline.Pair) -> list[float]:
             scores = self._score(self._forward(pair.lr), pair)
             return [scores[name] for name in SCORES]
 
-        scores = self._over_all(score)
+        scores = self._over_all(score, interrupted)
         if scores is None:
             return None
         return {name: float(np.mean(scores[:, place])) for place, name in enumerate(SCORES)}
 
-    def _over_all(self, score: Callable[[pipeline.Pair], list[float] | None]) -> np.ndarray | None:
-        """Returns a row for each image of all processes; None as soon as `score` gives that."""
+    def _over_all(
+        self, score: Callable[[pipeline.Pair], list[float]], interrupted: Callable[[], bool] = bool
+    ) -> np.ndarray | None:
+        """Returns a row for each image of all processes; None once `interrupted`, in all alike."""
         rows: list[list[float] | None] = []
         for pair in self._pairs:
-            row = score(pair) if pair is not None else None
-            if row is None and pair is not None:
+            if interrupted():
                 return None
-            rows.append(row)
+            rows.append(score(pair) if pair is not None else None)
         width = max((len(row) for row in rows if row is not None), default=0)
         width = int(self._team.from_first(width))
         mine = np.array([row if row is not None else [0.0] * width for row in rows])
