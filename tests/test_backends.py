@@ -2,6 +2,7 @@
 
 import builtins
 import importlib.util
+from concurrent import futures
 
 import fixtures
 import numpy as np
@@ -29,6 +30,18 @@ def test_same_pixels_within_one_grey_level(name, tmp_path):
         for tile_size in (99, 9):  # In tiles of several shapes.
             model = Upscaler.load(path, backend="openvino", tile_size=tile_size)
             np.testing.assert_allclose(model.upscale(lr), expected, atol=1)
+
+
+@needs_openvino
+def test_threads_share_a_model(tmp_path):
+    run_dir = make_run(tmp_path / "run", steps=(1,))
+    model = Upscaler.load(run_dir, backend="openvino", tile_size=9)
+    pictures = [fixtures.photo_like(40 + number, 50) for number in range(6)]
+    alone = [model.upscale(lr) for lr in pictures]
+    with futures.ThreadPoolExecutor(6) as pool:  # Without a lock: "Infer Request is busy".
+        together = list(pool.map(model.upscale, pictures))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @needs_openvino

@@ -48,7 +48,7 @@ def train(
     lr = tf.image.resize(hr, [crop // scale] * 2, "area")
     pair = pipeline.Pair(lr, images.unit_to_signed(hr))
     step = steps.distributed_step(strategy, made)
-    return _warm(lambda: step(pair)["generator_loss"].numpy()), batch, "image"
+    return _warm(lambda: [value.numpy() for value in step(pair).values()]), batch, "image"
 
 
 def upscale(

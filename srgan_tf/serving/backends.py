@@ -6,6 +6,7 @@ array. They are made ready when they are first called.
 """
 
 import functools
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -86,8 +87,13 @@ def openvino(
                 f"--backend=openvino cannot run this model ({reason}); leave --backend out."
             ) from error
 
+    # A compiled model answers one call at a time and fails on a second ("Infer Request is busy").
+    # One at a time it takes all cores, so nothing is lost.
+    lock = threading.Lock()
+
     def call(name: str, value: np.ndarray) -> np.ndarray:
-        results = compiled(name)({_INPUTS[name]: np.ascontiguousarray(value)})
+        with lock:
+            results = compiled(name)({_INPUTS[name]: np.ascontiguousarray(value)})
         return next(iter(results.values()))
 
     return {name: functools.partial(call, name) for name in signatures if name in _INPUTS}
