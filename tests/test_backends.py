@@ -26,10 +26,9 @@ def test_same_pixels_within_one_grey_level(name, tmp_path):
     lr = fixtures.photo_like(43, 51)
     expected = Upscaler.load(run_dir, tile_size=99).upscale(lr).astype(int)
     assert expected.std() > 1
-    for path in (run_dir, export.export(run_dir)):
-        for tile_size in (99, 9):  # In tiles of several shapes.
-            model = Upscaler.load(path, backend="openvino", tile_size=tile_size)
-            np.testing.assert_allclose(model.upscale(lr), expected, atol=1)
+    for path, tile_size in ((run_dir, 99), (export.export(run_dir), 9)):  # Tiles of several shapes.
+        model = Upscaler.load(path, backend="openvino", tile_size=tile_size)
+        np.testing.assert_allclose(model.upscale(lr), expected, atol=1)
 
 
 @needs_openvino
