@@ -4,10 +4,12 @@ Weights are random: how long a network takes does not depend on them.
 """
 
 import dataclasses
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
+from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
@@ -48,7 +50,7 @@ def train(
     lr = tf.image.resize(hr, [crop // scale] * 2, "area")
     pair = pipeline.Pair(lr, images.unit_to_signed(hr))
     step = steps.distributed_step(strategy, made)
-    return _warm(lambda: step(pair)["generator_loss"].numpy()), batch, "image"
+    return _warm(lambda: [value.numpy() for value in step(pair).values()]), batch, "image"
 
 
 def upscale(
@@ -61,7 +63,7 @@ def upscale(
     options: dict,
 ) -> protocol.Prepared:
     """A picture through an exported model, uint8 in and out: SR megapixels a second."""
-    folder = _exported(GeneratorConfig(**generator), scale, precision)
+    folder = _exported_apart(GeneratorConfig(**generator), scale, precision)
     upscaler = Upscaler.load(folder.name, **options)
     lr = np.random.RandomState(0).randint(0, 256, (height, width, 3)).astype(np.uint8)
     run = _warm(lambda keep=folder: upscaler.upscale(lr) if keep else None)
@@ -86,7 +88,7 @@ def batches(*, data_dir: str, batch: int, crop: int, scale: int, crops: int) -> 
 
 def start(*, generator: dict, scale: int) -> protocol.Prepared:
     """From nothing to the first small picture: a new Python, the imports, a SavedModel."""
-    folder = _exported(GeneratorConfig(**generator), scale, "float32")
+    folder = _exported_apart(GeneratorConfig(**generator), scale, "float32")
     code = (
         "import numpy, sys; from srgan_tf.serving.upscaler import Upscaler; "
         "Upscaler.load(sys.argv[1]).upscale(numpy.zeros((32, 32, 3), numpy.uint8))"
@@ -109,9 +111,24 @@ def publish(*, generator: dict, scale: int) -> protocol.Prepared:
 def _exported(config: GeneratorConfig, scale: int, precision: str) -> tempfile.TemporaryDirectory:
     """Exports a new generator into a temporary folder."""
     folder = tempfile.TemporaryDirectory()
+    _export(folder.name, config, scale, precision)
+    return folder
+
+
+def _exported_apart(
+    config: GeneratorConfig, scale: int, precision: str
+) -> tempfile.TemporaryDirectory:
+    """Exports in a process of its own, so that its memory does not count as this one's."""
+    folder = tempfile.TemporaryDirectory()
+    with futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_export, folder.name, config, scale, precision).result()
+    return folder
+
+
+def _export(folder: str, config: GeneratorConfig, scale: int, precision: str) -> None:
     export.publish(
         generators.build(config, scale),
-        os.path.join(folder.name, "1"),
+        os.path.join(folder, "1"),
         source="benchmark",
         generator_config=config,
         precision=precision,
@@ -119,7 +136,6 @@ def _exported(config: GeneratorConfig, scale: int, precision: str) -> tempfile.T
         overwrite=False,
         facts={"step": 0},
     )
-    return folder
 
 
 def _train_config(
