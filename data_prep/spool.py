@@ -11,6 +11,8 @@ import itertools
 import json
 import os
 
+import numpy as np
+
 from data_prep import sources
 from srgan_tf import files
 
@@ -74,7 +76,8 @@ def read(folder: str, key: str) -> Cut | None:
         with files.open_file(os.path.join(folder, key)) as stream:
             header = stream.readline()
             cut = Cut(**json.loads(header)[0])
-            complete = stream.seek(0, os.SEEK_END) == len(header) + cut.stored
+            stream.seek(0, os.SEEK_END)
+            complete = stream.tell() == len(header) + cut.stored  # GFile's seek returns nothing.
     except (OSError, ValueError, TypeError):
         return None
     return cut if complete else None
@@ -86,6 +89,19 @@ def read_crops(folder: str, key: str) -> list[Crop]:
         header = stream.readline()
     crops = json.loads(header)[1]
     return [Crop(*place, len(header) + offset, length) for *place, offset, length in crops]
+
+
+def read_places(folder: str, key: str) -> tuple[str, np.ndarray]:
+    """Returns `key` and the numbers of `read_crops`, one row for each crop."""
+    places = [dataclasses.astuple(crop) for crop in read_crops(folder, key)]
+    return key, np.array(places, np.int64)
+
+
+def remove(folder: str, key: str) -> None:
+    """Removes a spool file, if it is there."""
+    path = os.path.join(folder, key)
+    if files.exists(path):
+        files.remove(path)
 
 
 def read_bytes(folder: str, key: str, offset: int, length: int) -> bytes:

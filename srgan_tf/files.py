@@ -18,6 +18,8 @@ from srgan_tf import errors
 
 # What file managers and archivers leave behind; hidden files and folders are left out as well.
 _LEFTOVERS = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+# Machines that share a file system have processes of the same number, containers above all.
+_TOKEN = os.urandom(3).hex()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,11 @@ def is_remote(path: str) -> bool:
 def expand(path: str | None) -> str | None:
     """Returns `path` with a leading `~` resolved, which shells leave in `--flag=~/x`."""
     return path if path is None or is_remote(path) else os.path.expanduser(path)
+
+
+def absolute(path: str) -> str:
+    """Returns `path` as processes with another working directory need it."""
+    return path if is_remote(path) else os.path.abspath(path)
 
 
 def _gfile() -> Any:
@@ -57,6 +64,33 @@ def is_folder(path: str) -> bool:
 def make_folder(path: str) -> None:
     """Makes a folder and those above it, unless they are there."""
     _gfile().makedirs(path) if is_remote(path) else os.makedirs(path, exist_ok=True)
+
+
+def remove(path: str) -> None:
+    """Removes a file."""
+    _gfile().remove(path) if is_remote(path) else os.remove(path)
+
+
+def names(folder: str) -> list[str]:
+    """Returns what a folder holds; nothing if there is none."""
+    if not is_folder(folder):
+        return []
+    return _gfile().listdir(folder) if is_remote(folder) else os.listdir(folder)
+
+
+def modified(path: str) -> int:
+    """Returns when a file was written, in nanoseconds, by the clock of its file system."""
+    return _gfile().stat(path).mtime_nsec if is_remote(path) else os.stat(path).st_mtime_ns
+
+
+def now(folder: str) -> int:
+    """Returns what `modified` says of a file that is written in `folder` now."""
+    probe = os.path.join(folder, f".{writer()}.probe")
+    write_atomically(probe, [])
+    try:
+        return modified(probe)
+    finally:
+        remove(probe)
 
 
 def lies_in(inner: str, outer: str) -> bool:
@@ -95,6 +129,11 @@ def open_file(path: str) -> BinaryIO:
     return _gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb")
 
 
+def writer() -> str:
+    """Returns what tells this process from any other, on other machines too."""
+    return f"{os.getpid()}-{_TOKEN}"
+
+
 def sync(path: str) -> None:
     """Waits until a local file, or what a local folder lists, is on the disk."""
     if is_remote(path):
@@ -116,11 +155,11 @@ def sync(path: str) -> None:
 def write_atomically(path: str, chunks: Iterable[bytes], *, durable: bool = False) -> None:
     """Writes `chunks` under a temporary name beside `path` and renames; readers see all or nothing.
 
-    The temporary name is hidden and carries the process id, so two writers do not meet in it.
+    The temporary name is hidden and carries the writer's own, so that two do not meet in it.
     `durable` waits for the disk, so that a power failure leaves the old file or the new one.
     """
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    temporary = os.path.join(folder, f".{name}.{writer()}.tmp")
     remote = is_remote(path)
     try:
         with _gfile().GFile(temporary, "wb") if remote else open(temporary, "wb") as stream:
