@@ -76,8 +76,7 @@ def read(folder: str, key: str) -> Cut | None:
         with files.open_file(os.path.join(folder, key)) as stream:
             header = stream.readline()
             cut = Cut(**json.loads(header)[0])
-            stream.seek(0, os.SEEK_END)
-            complete = stream.tell() == len(header) + cut.stored  # GFile's seek returns nothing.
+            complete = stream.seek(0, os.SEEK_END) == len(header) + cut.stored
     except (OSError, ValueError, TypeError):
         return None
     return cut if complete else None

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import errno
 import glob
+import io
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ from absl import logging
 
 from srgan_tf import errors
 
+_BUFFER = 1 << 20  # Bytes that are asked for at a time of a remote file.
 # What file managers and archivers leave behind; hidden files and folders are left out as well.
 _LEFTOVERS = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 # Machines that share a file system have processes of the same number, containers above all.
@@ -125,8 +127,55 @@ def require_writable(path: str, flag: str) -> None:
 
 
 def open_file(path: str) -> BinaryIO:
-    """Opens a file for reading bytes."""
-    return _gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb")
+    """Opens a file for reading bytes; what goes wrong is an OSError, wherever the file is."""
+    return io.BufferedReader(_Remote(path), _BUFFER) if is_remote(path) else open(path, "rb")
+
+
+class _Remote(io.RawIOBase):
+    """A file of `tf.io.gfile` as Python has files: its own `seek` returns nothing."""
+
+    def __init__(self, path: str):
+        self._path = path
+        with self._as_os_errors():
+            self._file = _gfile().GFile(path, "rb")
+            self._file.size()  # It is opened now, not when it is read.
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with self._as_os_errors():
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with self._as_os_errors():
+            self._file.seek(offset, whence)
+            return self._file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+    @contextlib.contextmanager
+    def _as_os_errors(self) -> Iterator[None]:
+        import tensorflow as tf
+
+        try:
+            yield
+        except tf.errors.OpError as error:
+            missing = isinstance(error, tf.errors.NotFoundError)
+            code = errno.ENOENT if missing else errno.EIO
+            text = (error.message or os.strerror(code)).splitlines()[0]
+            raise OSError(code, text, self._path) from error
 
 
 def writer() -> str:
