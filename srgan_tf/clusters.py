@@ -7,6 +7,7 @@ all of them under the same path.
 
 import contextlib
 import importlib.util
+import io
 import itertools
 import json
 import os
@@ -40,18 +41,30 @@ class WorkerLostError(RuntimeError):
 def connected(address: str | None) -> Iterator[None]:
     """Connects to a cluster (`ray_cluster.connect`) and leaves it at the end.
 
+    Nothing can be printed meanwhile: Ray prints to standard output, which is for results.
+
     Raises:
         errors.InputError: Ray is not installed, or there is no such cluster.
     """
     ray = ray_cluster.connect(address, quiet=True, modules=_modules())
-    try:
-        before = _alive(ray)
-        yield
-        if lost := len(before - _alive(ray)):
-            nodes = "node" if lost == 1 else "nodes"
-            logging.info("%d %s of the Ray cluster left; others did the work.", lost, nodes)
-    finally:
-        ray.shutdown()
+    with contextlib.redirect_stdout(_Notes()):
+        try:
+            before = _alive(ray)
+            yield
+            if lost := len(before - _alive(ray)):
+                nodes = "node" if lost == 1 else "nodes"
+                logging.info("%d %s of the Ray cluster left; others did the work.", lost, nodes)
+        finally:
+            ray.shutdown()
+
+
+class _Notes(io.TextIOBase):
+    """Takes what Ray prints about what it does again; --verbosity=1 shows it."""
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            logging.debug("%s", text.strip())
+        return len(text)
 
 
 def cores() -> int:

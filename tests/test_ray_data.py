@@ -196,11 +196,7 @@ def test_upscale_with_a_node_killed_gives_the_same_pixels(cluster, run_dir, pict
         (PREPARE, ("--workers=2",), "--workers is for --engine=local"),
         (PREPARE, ("--make_lr",), "--engine is for records"),
         (UPSCALE, ("--server=grpc://x:1",), "--engine=ray has the model in its own processes"),
-        (
-            UPSCALE,
-            ("--engine=local", "--model=m", "--ray_gpus=1"),
-            "--ray_gpus is for --engine=ray",
-        ),
+        (UPSCALE, ("--engine=local", "--model=m"), "--ray_address is for --engine=ray"),
     ],
 )
 def test_mistakes_are_one_line(cluster, photos, tmp_path, script, flags, message):
