@@ -10,15 +10,23 @@ Each node has its own raylet, object store and processes; to kill one is SIGKILL
 import contextlib
 import os
 import pathlib
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 _STORE_BYTES = 100_000_000
 _START_SECONDS = 120.0
+# Ray gives a node 30 s to start, which the rest of the suite on the same cores may not leave it.
+_TRIES = 3
+# A cluster's processes and its drivers must have the same token: whether Ray's file of one is there
+# can change while other processes on the machine start a cluster. For this process, too.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A dead node is noticed within seconds instead of half a minute.
@@ -26,6 +34,8 @@ _ENVIRONMENT = {
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "4",
+    # Within this time, 5 s by itself, a new process learns the cluster's id, or is refused for it.
+    "RAY_gcs_rpc_server_connect_timeout_s": "60",
     # The suite's own processes fill the machine's memory as they like.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
@@ -101,16 +111,13 @@ class Cluster:
         # Short, for the length that the paths of sockets may have.
         self._folder = tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)
         self._root, self._count, self._cpus = pathlib.Path(self._folder.name), nodes, cpus
+        self.head: Node | None = None
         self.nodes: list[Node] = []
+        self._made = 0
 
     def __enter__(self):
-        port = _free_port()
-        self.address = f"127.0.0.1:{port}"
-        flags = ["--head", f"--port={port}", "--include-dashboard=false"]
-        flags += [f"--temp-dir={self._root / 't'}"]
-        self.head = Node(self._root / "head", *flags, cpus=0, number=1)
         try:
-            self.head.wait("Ray runtime started")
+            self.head = self._start(self._head)
             for _ in range(self._count):
                 self.add_node()
         except BaseException:
@@ -118,17 +125,38 @@ class Cluster:
             raise
         return self
 
+    def _head(self, folder: pathlib.Path) -> Node:
+        port = _free_port()
+        self.address = f"127.0.0.1:{port}"
+        flags = ["--head", f"--port={port}", "--include-dashboard=false"]
+        flags += [f"--temp-dir={self._root / f't{self._made}'}"]
+        return Node(folder, *flags, cpus=0, number=1)
+
+    def _start(self, make: Callable[[pathlib.Path], Node]) -> Node:
+        """Returns the node that `make` starts in a folder, once it is there."""
+        for attempt in range(_TRIES):
+            self._made += 1
+            node = make(self._root / f"n{self._made}")
+            try:
+                node.wait("Ray runtime started")
+                return node
+            except BaseException as error:
+                node.kill()
+                if attempt == _TRIES - 1 or not isinstance(error, RuntimeError):
+                    raise
+
     def add_node(self) -> Node:
         """Starts one more worker node and returns it once it is there."""
-        number = 2 + len(self.nodes)
         flag = f"--address={self.address}"
-        node = Node(self._root / f"n{number}", flag, cpus=self._cpus, number=number)
+        node = self._start(
+            # Each address once: one that is dead may still be known.
+            lambda folder: Node(folder, flag, cpus=self._cpus, number=1 + self._made)
+        )
         self.nodes.append(node)
-        node.wait("Ray runtime started")
         return node
 
     def __exit__(self, *_):
-        for node in (*self.nodes, self.head):
+        for node in (*self.nodes, *([self.head] if self.head else [])):
             node.kill()
         self._folder.cleanup()
 
