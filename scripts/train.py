@@ -20,7 +20,7 @@ from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors, files, flag_utils, recipes, registry
+from srgan_tf import cli, errors, files, flag_utils, ray_cluster, recipes, registry
 from srgan_tf.training import stopping
 
 _RECIPE = flags.DEFINE_string(
@@ -39,6 +39,26 @@ _LIST = flags.DEFINE_boolean(
 )
 _SHOW = flags.DEFINE_boolean(
     "show", False, "Print all figures of the run as flags and exit; needs no --data."
+)
+_ENGINE, _RAY_ADDRESS = ray_cluster.define_flags("train")
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers",
+    1,
+    "With --engine=ray: processes that train together, each on its part of a batch.",
+    lower_bound=1,
+)
+_CPUS_PER_WORKER = flags.DEFINE_integer(
+    "cpus_per_worker",
+    1,
+    "With --engine=ray: cores that Ray is to count for each of them.",
+    lower_bound=0,
+)
+_USE_GPU = flags.DEFINE_boolean("use_gpu", False, "With --engine=ray: a GPU for each of them.")
+_MAX_FAILURES = flags.DEFINE_integer(
+    "max_failures",
+    3,
+    "With --engine=ray: how often they are started again after one was lost; -1: always.",
+    lower_bound=-1,
 )
 flag_utils.define_flags()
 
@@ -61,17 +81,36 @@ def main(argv: list[str]) -> int:
     if _SHOW.value:
         cli.emit(_listing().figures(config))
         return 0
+    _check_engine()
     with stopping.StopRequest() as stop:
         cli.import_tensorflow()
-        from srgan_tf.training import loop
+        from srgan_tf.training import loop, on_ray
     if stop.signal:
         return stop.exit_code
-    return loop.train(
-        config,
-        data_dir=files.expand(_DATA.value),
-        run_dir=files.expand(_RUN_DIR.value),
-        devices=tuple(_DEVICES.value),
-    )
+    folders = {"data_dir": files.expand(_DATA.value), "run_dir": files.expand(_RUN_DIR.value)}
+    if _ENGINE.value == "ray":
+        cluster = on_ray.Cluster(
+            num_workers=_NUM_WORKERS.value,
+            address=_RAY_ADDRESS.value,
+            use_gpu=_USE_GPU.value,
+            cpus_per_worker=_CPUS_PER_WORKER.value,
+            max_failures=_MAX_FAILURES.value,
+        )
+        return on_ray.train(config, **folders, cluster=cluster)
+    return loop.train(config, **folders, devices=tuple(_DEVICES.value))
+
+
+def _check_engine() -> None:
+    """Refuses flags of the other engine; finds out whether Ray is there before TensorFlow loads."""
+    if _ENGINE.value == "ray":
+        ray_cluster.require()
+        if _DEVICES.value:
+            raise errors.InputError("With --engine=ray leave --devices out: Ray gives out GPUs.")
+        return
+    ours = (_RAY_ADDRESS, _NUM_WORKERS, _CPUS_PER_WORKER, _USE_GPU, _MAX_FAILURES)
+    given = [f"--{flag.name}" for flag in ours if flags.FLAGS[flag.name].present]
+    if given:
+        raise errors.InputError(f"{', '.join(given)} count with --engine=ray alone.")
 
 
 def _listing() -> types.ModuleType:

@@ -97,8 +97,7 @@ def run(main: Callable[[list[str]], int | None], *, doc: str | None, module: str
     if {"-h", "-help", "--help", "-?"} & set(sys.argv[1:]):
         emit(_help(name, doc or "", module))
         sys.exit(0)
-    logging.get_absl_handler().setFormatter(_PlainFormatter())
-    logging.get_absl_handler().addFilter(_is_for_users)
+    _log_plainly()
     flags.FLAGS.set_default("verbosity", logging.INFO)
 
     def guarded(argv: list[str]) -> int | None:
@@ -122,6 +121,18 @@ def run(main: Callable[[list[str]], int | None], *, doc: str | None, module: str
             return EXIT_RUN_ERROR
 
     app.run(guarded, flags_parser=_parse_flags)
+
+
+def log_as_commands_do(verbosity: int = logging.INFO) -> None:
+    """Sets logging up in a process that was not started by `run`, such as one on another node."""
+    logging.use_absl_handler()
+    _log_plainly()
+    logging.set_verbosity(verbosity)
+
+
+def _log_plainly() -> None:
+    logging.get_absl_handler().setFormatter(_PlainFormatter())
+    logging.get_absl_handler().addFilter(_is_for_users)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

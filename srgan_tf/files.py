@@ -10,6 +10,7 @@ import errno
 import glob
 import io
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
@@ -61,6 +62,12 @@ def exists(path: str) -> bool:
 def is_folder(path: str) -> bool:
     """Returns whether there is a folder."""
     return _gfile().isdir(path) if is_remote(path) else os.path.isdir(path)
+
+
+def remove_folder(path: str) -> None:
+    """Removes a folder with all that is in it, if it is there."""
+    if is_folder(path):
+        _gfile().rmtree(path) if is_remote(path) else shutil.rmtree(path, ignore_errors=True)
 
 
 def make_folder(path: str) -> None:

@@ -10,6 +10,7 @@ Each node has its own raylet, object store and processes; to kill one is SIGKILL
 import contextlib
 import os
 import pathlib
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,6 +23,10 @@ _STORE_BYTES = 100_000_000
 _START_SECONDS = 120.0
 # Ray gives a node 30 s to start, which the rest of the suite on the same cores may not leave it.
 _TRIES = 3
+# A cluster's processes and its drivers must have the same token: whether Ray's file of one is there
+# can change while other processes on the machine start a cluster. For this process, too.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A dead node is noticed within seconds instead of half a minute.
@@ -29,8 +34,8 @@ _ENVIRONMENT = {
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "4",
-    # A head takes to tokens by itself where this user has one, as after any local `ray.init()`.
-    "RAY_AUTH_MODE": "disabled",
+    # Within this time, 5 s by itself, a new process learns the cluster's id, or is refused for it.
+    "RAY_gcs_rpc_server_connect_timeout_s": "60",
     # The suite's own processes fill the machine's memory as they like.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",

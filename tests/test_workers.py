@@ -1,33 +1,27 @@
-"""training/team.py: processes with a TF_CONFIG train one run together.
+"""Several workers train one run: real processes with TF_CONFIG, on loopback."""
 
-The processes are real and talk over loopback; each has one core's worth of a model.
-"""
-
-import dataclasses
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
-import socket
 import subprocess
-import sys
 
 import fixtures
 import numpy as np
 import pytest
-import tensorflow as tf
+from worker_run import Job, tensors
 
 from srgan_tf import config as config_lib
 from srgan_tf import errors, run_folder
 from srgan_tf.data import pipeline, records
-from srgan_tf.training import team
+from srgan_tf.training import team, tf_config
 
-PROGRAM = pathlib.Path(__file__).with_name("worker_run.py")
 CONFIG = config_lib.TrainConfig(
     ema_decay=0.9,
-    data=config_lib.DataConfig(crop_size=16, batch_size=8, crops_per_image=2, shuffle_window=4),
-    # Each worker would normalize by its own part of a batch.
-    generator=config_lib.GeneratorConfig(filters=4, blocks=1, norm="none"),
+    data=config_lib.DataConfig(crop_size=16, batch_size=16, crops_per_image=2, shuffle_window=4),
+    generator=config_lib.GeneratorConfig(filters=4, blocks=1, norm="batch"),
     discriminator=config_lib.DiscriminatorConfig(
         name="srgan_small", filters=2, dense_units=2, norm="none"
     ),
@@ -50,82 +44,25 @@ def data(tmp_path_factory):
     return fixtures.prepared(folder, photos=8, size=(96, 120), crop=48)
 
 
-def start(folder, config, data, run_dir, count, *options):
-    """Starts `count` workers; `options` are pairs (worker, option), or options of all."""
-    path = folder / "config.json"
-    path.write_text(config_lib.to_json(config))
-    ports = _free_ports(count)
-    processes = []
-    for index in range(count):
-        mine = [o if isinstance(o, str) else o[1] for o in options if o[0] == index or o is str(o)]
-        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-        task = {"type": "worker", "index": index}
-        paths = os.pathsep.join([str(fixtures.ROOT), str(fixtures.ROOT / "tests")])
-        variables = {**os.environ, "PYTHONPATH": paths}
-        if count > 1:
-            variables["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, PROGRAM, path, data, run_dir, *mine],
-                env=variables,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    return processes
-
-
-def finish(processes, codes):
-    """Returns what each said, and asserts the exit codes."""
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    found = [process.returncode for process in processes]
-    assert found == codes, "\n\n".join(text[-3000:] for text in said)
-    return said
-
-
-def _free_ports(count):
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-def tensors(run_dir, step=LAST):
-    reader = tf.train.load_checkpoint(f"{run_dir}/checkpoints/ckpt-{step}")
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if not name.startswith(("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter"))
-    }
-
-
 @pytest.fixture(scope="module")
 def together(data, tmp_path_factory):
-    """A run of two workers that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("two")
-    finish(start(folder, CONFIG, data, folder / "run", 2), [0, 0])
-    return folder / "run"
+    """A run of two workers, 8 images each, that nobody disturbed."""
+    run_dir = tmp_path_factory.mktemp("two") / "run"
+    Job(CONFIG, data, run_dir, 2).said([0, 0])
+    return run_dir
 
 
-def test_two_workers_of_8_are_one_of_16(data, tmp_path):
-    config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, batch_size=16))
-    for count in (1, 2):
-        name = tmp_path / str(count)
-        name.mkdir()
-        finish(start(name, config, data, name / "run", count, "sgd"), [0] * count)
-    one, two = (tensors(tmp_path / str(count) / "run") for count in (1, 2))
+def test_two_workers_of_8_are_one_of_16(data, together, tmp_path):
+    Job(CONFIG, data, tmp_path / "run", 1).said([0])
+    one, two = (tensors(run_dir, LAST) for run_dir in (tmp_path / "run", together))
     assert one.keys() == two.keys()
+    assert [name for name in one if "moving_mean" in name or "momentum" in name]
     moved = 0
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value, rtol=0, atol=1e-6, err_msg=name)
         moved += value.size
     assert moved > 1000
-    rows = [run_folder.read_metrics(str(tmp_path / str(count) / "run")) for count in (1, 2)]
+    rows = [run_folder.read_metrics(str(run_dir)) for run_dir in (tmp_path / "run", together)]
     assert len(rows[0]) == len(rows[1]) == LAST
     for first, second in zip(*rows, strict=True):
         for name, value in first.items():
@@ -147,37 +84,57 @@ def test_only_the_first_worker_writes(together):
     assert not [name for name in found if "tmp" in name or "temp" in name]
 
 
-def test_after_a_kill_all_end_and_a_new_start_ends_as_if_there_had_been_none(
-    data, together, tmp_path
-):
+def test_killed_and_stopped_and_continued_it_ends_as_if_nothing_had_been(data, together, tmp_path):
     run_dir = tmp_path / "run"
-    said = finish_all(start(tmp_path, CONFIG, data, run_dir, 2, (1, "kill_at=6")))
-    assert said[1][0] == -signal.SIGKILL and said[0][0] not in (0, None)
-    assert run_folder.find_checkpoint(str(run_dir))
-    finish(start(tmp_path, CONFIG, data, run_dir, 2), [0, 0])
-    assert_same(run_dir, together)
-
-
-def finish_all(processes):
-    """Returns (exit code, what it said) of each."""
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    return [(one.returncode, text) for one, text in zip(processes, said, strict=True)]
-
-
-def assert_same(run_dir, expected):
-    found, wanted = tensors(run_dir), tensors(expected)
+    said = Job(CONFIG, data, run_dir, 2, worker_1={"kill_at": 4}).said([1, -signal.SIGKILL])
+    assert "error: Worker 0 of 2 lost another one" in said[0]
+    # The checkpoint of step 2 and what the survivor saved of step 4, if it got so far.
+    assert run_folder.find_checkpoint(str(run_dir)).endswith(("ckpt-2", "ckpt-4"))
+    Job(CONFIG, data, run_dir, 2, worker_1={"sigterm_at": 6}).said([143, 143])
+    assert run_folder.find_checkpoint(str(run_dir)).endswith(("ckpt-7", "ckpt-8"))
+    Job(CONFIG, data, run_dir, 2).said([0, 0])
+    found, wanted = (tensors(folder, LAST) for folder in (run_dir, together))
     assert found.keys() == wanted.keys()
     assert not [name for name in wanted if not np.array_equal(found[name], wanted[name])]
-    assert (run_dir / "metrics.csv").read_bytes() == (expected / "metrics.csv").read_bytes()
+    assert (run_dir / "metrics.csv").read_bytes() == (together / "metrics.csv").read_bytes()
 
 
-@pytest.mark.parametrize("asked", [0, 1])
-def test_a_stop_of_one_worker_is_a_stop_of_all(data, together, asked, tmp_path):
-    run_dir = tmp_path / "run"
-    finish(start(tmp_path, CONFIG, data, run_dir, 2, (asked, "sigterm_at=3")), [143, 143])
-    assert run_folder.find_checkpoint(str(run_dir)).endswith(("ckpt-4", "ckpt-5"))
-    finish(start(tmp_path, CONFIG, data, run_dir, 2), [0, 0])
-    assert_same(run_dir, together)
+def other_data(data, tmp_path):
+    return {"data": str(tmp_path / "nothing")}, "has no"
+
+
+def other_folder(data, tmp_path):
+    (tmp_path / "own").mkdir()
+    shutil.copytree(data, tmp_path / "own" / "data")
+    (tmp_path / "run2").mkdir()
+    (tmp_path / "run2" / "config.json").write_text("{}")
+    return {"run_dir": tmp_path / "run2"}, "must be on a file system that all workers see"
+
+
+def other_seed(data, tmp_path):
+    return {"seed": 7}, "start all workers with the same command"
+
+
+@pytest.mark.parametrize("fault", [other_data, other_folder, other_seed])
+def test_what_one_worker_cannot_begin_with_ends_all(data, fault, tmp_path):
+    options, words = fault(data, tmp_path)
+    said = Job(CONFIG, data, tmp_path / "run", 2, worker_1=options).said([2, 2])
+    for text in said:
+        (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+        assert words in line and "orker 1" in line + text, line
+    assert fault is other_folder or not (tmp_path / "run").exists()
+
+
+def test_data_that_only_one_worker_cannot_read_ends_all(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    for path in pathlib.Path(tmp_path / "data").glob("*-train.tfrecord-*"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    options = {"data": str(tmp_path / "data")}
+    said = Job(CONFIG, data, tmp_path / "run", 2, worker_1=options).said([1, 1])
+    assert "error: Worker 0 of 2 lost another one" in said[0]
+    assert "Among several workers bad records are not replaced" in said[1]
 
 
 def test_parts_make_up_the_batch(data):
@@ -210,4 +167,37 @@ def test_places_are_counted_from_the_chief(monkeypatch):
         number = {"chief": 0, "worker": 1}[task]
         value = {"cluster": cluster, "task": {"type": task, "index": number}}
         monkeypatch.setenv("TF_CONFIG", json.dumps(value))
-        assert team._workers() == (["a:1", "b:1", "c:1"], place)
+        assert tf_config.workers() == (["a:1", "b:1", "c:1"], place)
+
+
+def said_by(script, folder, **variables):
+    """Runs a script of docs/SCALING.md with `srgan-train` in the place of which TF_CONFIG shows."""
+    tools = {
+        "srgan-train": 'echo "$TF_CONFIG"',
+        "scontrol": 'printf "node7\\nnode9\\n"',
+        "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
+    }
+    for name, content in tools.items():
+        (folder / name).write_text(f"#!/bin/bash\n{content}\n")
+        (folder / name).chmod(0o755)
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", **variables}
+    done = subprocess.run(
+        ["bash", "-euc", script], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_the_examples_of_the_docs_make_a_tf_config(tmp_path, monkeypatch):
+    yaml = pytest.importorskip("yaml")
+    text = (fixtures.ROOT / "docs" / "SCALING.md").read_text()
+    slurm = re.search(r"```bash\n(#!/bin/bash\n#SBATCH.*?)```", text, re.DOTALL).group(1)
+    *_, job = yaml.safe_load_all(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))
+    (kubernetes,) = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    examples = [
+        (slurm, {"SLURM_PROCID": "1", "SLURM_JOB_NODELIST": "node[7,9]"}, ["node7", "node9"]),
+        (kubernetes, {"JOB_COMPLETION_INDEX": "1"}, [f"srgan-{n}.srgan" for n in range(4)]),
+    ]
+    assert job["spec"]["completions"] == 4
+    for script, variables, hosts in examples:
+        monkeypatch.setenv("TF_CONFIG", said_by(script, tmp_path, **variables))
+        assert tf_config.workers() == ([f"{host}:2222" for host in hosts], 1)

@@ -170,7 +170,8 @@ class Checkpoints:
             try:
                 # Not counted up, but part of what earlier versions and TensorFlow's manager read.
                 _ = checkpoint.save_counter
-                checkpoint.write(prefix)
+                with self._team.lost_is_one_line():  # To read some variables asks the others.
+                    checkpoint.write(prefix)
                 self._require_finite(prefix, step)
                 checkpoint_files.seal(prefix, {**self._facts(step), **facts})
             except Exception:

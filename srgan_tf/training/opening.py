@@ -1,6 +1,7 @@
 """Opens a run folder: config.json is written, or compared with what is there."""
 
 import os
+import time
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +12,9 @@ from srgan_tf import errors, run_folder
 from srgan_tf.config import TrainConfig
 from srgan_tf.data import records
 from srgan_tf.training import environment, run_lock
+from srgan_tf.training import team as team_lib
+
+_SEEN_SECONDS = 60.0
 
 
 def open_run_folder(
@@ -76,6 +80,26 @@ def open_run_folder(
     facts = {"data": data, "environment": first, "sessions": [*sessions, session], **kept}
     with run_folder.writing(os.path.join(run_dir, run_folder.CONFIG)):
         run_folder.write_config(run_dir, config, **facts)
+
+
+def require_same_folder(run_dir: str, team: team_lib.Team) -> None:
+    """Raises errors.InputError unless all processes see the config.json that the first wrote."""
+    if team.count == 1:
+        return
+    text = ""
+    with team.together():
+        # Network file systems remember for a while that something was not there.
+        end = time.monotonic() + _SEEN_SECONDS
+        while not run_folder.is_run_folder(run_dir):
+            if time.monotonic() > end:
+                raise errors.InputError(
+                    f"Worker {team.index} sees no run in {run_dir}, where worker 0 has begun one: "
+                    "--run_dir must be on a file system that all workers see."
+                )
+            time.sleep(0.5)
+        with tf.io.gfile.GFile(os.path.join(run_dir, run_folder.CONFIG)) as file:
+            text = file.read()
+    team.require_same(text, f"run in {run_dir}", "it must be on a file system that all workers see")
 
 
 def _remove_strays(run_dir: str) -> None:

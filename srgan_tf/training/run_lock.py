@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import socket
+import time
 
 from absl import logging
 
@@ -26,8 +27,9 @@ NAME = ".lock"
 class RunLock:
     """Context manager; `take` may be called again once the run folder is made."""
 
-    def __init__(self, run_dir: str):
-        """Args: the run folder, which need not exist."""
+    def __init__(self, run_dir: str, patience: float = 0.0):
+        """Args: the run folder, which need not exist; for how many seconds it may be taken."""
+        self._patience = patience
         self._run_dir, self._path = run_dir, os.path.join(run_dir, NAME)
         self._descriptor: int | None = None
 
@@ -58,7 +60,7 @@ class RunLock:
             os.makedirs(self._run_dir, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._flock(descriptor)
         except BlockingIOError as error:
             holder = _holder(os.read(descriptor, 4096))
             os.close(descriptor)
@@ -76,6 +78,16 @@ class RunLock:
         # A forked process shares the lock until it has closed the file, too.
         os.register_at_fork(after_in_child=self._close)
         _write(descriptor)
+
+    def _flock(self, descriptor: int) -> None:
+        end = time.monotonic() + self._patience
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise
+            time.sleep(0.5)
 
     def _close(self) -> None:
         if self._descriptor is not None:

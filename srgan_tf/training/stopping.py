@@ -7,6 +7,7 @@ images, saves, and stops.
 
 import os
 import signal
+import threading
 from types import FrameType, TracebackType
 
 from absl import logging
@@ -17,7 +18,10 @@ class _StoppedEarly(BaseException):
 
 
 class StopRequest:
-    """Context manager: the first signal asks for a stop, a second Ctrl-C exits at once."""
+    """Context manager: the first signal asks for a stop, a second Ctrl-C exits at once.
+
+    Python gives signals to the main thread alone; in another one only `ask` asks for a stop.
+    """
 
     def __init__(self) -> None:
         """Nothing is asked for yet."""
@@ -34,7 +38,14 @@ class StopRequest:
         """From now on a signal does not interrupt what is being done."""
         self._at_once = False
 
+    def ask(self, number: int) -> None:
+        """Asks for a stop, as signal `number` would between steps."""
+        # The first one counts: a scheduler that sent SIGTERM is to see its exit code.
+        self.signal = self.signal or number
+
     def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._handle)
         return self
@@ -60,8 +71,7 @@ class StopRequest:
         self._interrupts += number == signal.SIGINT
         if self._interrupts > 1:
             os._exit(128 + number)
-        # The first one counts: a scheduler that sent SIGTERM is to see its exit code.
-        self.signal = self.signal or number
+        self.ask(number)
         if self._at_once:
             self._at_once = False
             raise _StoppedEarly

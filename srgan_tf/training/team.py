@@ -8,9 +8,8 @@ are made by the first, or by all together, at the same step.
 """
 
 import contextlib
-import json
-import os
 import signal
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,10 +19,9 @@ import tensorflow as tf
 from absl import logging
 
 from srgan_tf import errors
-from srgan_tf.training import stopping
+from srgan_tf.training import stopping, tf_config
 from srgan_tf.training import strategy as strategy_lib
 
-_KINDS = ("chief", "worker")
 # What collective operations raise when a process at the other end is gone.
 _LOST = (
     tf.errors.AbortedError,
@@ -34,6 +32,12 @@ _LOST = (
 )
 
 Scalars = dict[str, tf.Tensor]
+# A message that goes from one process to the others may have so many bytes.
+_TEXT_BYTES = 1000
+
+
+class Lost(errors.RunError):
+    """Another process of the run is gone; started again, all go on from the newest checkpoint."""
 
 
 class Team:
@@ -58,21 +62,25 @@ class Team:
         """Returns the first process' value, a number that float64 holds."""
         return float(self.sum(np.float64(value if self.first else 0.0)))
 
-    def wait(self) -> None:
-        """Returns once all processes are there."""
-        self.sum(np.zeros([]))
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Ends all processes when one fails within it, which must hold no call of all of them.
 
-    def require_same(self, text: str, what: str) -> None:
-        """Raises errors.InputError unless all processes were given the same `text`."""
+        Without this, those that did not fail would wait for it for ever.
+        """
+        yield
+
+    def require_same(
+        self, text: str, what: str, remedy: str = "start all workers with the same command"
+    ) -> None:
+        """Raises errors.InputError unless all processes have the same `text`."""
         number = zlib.crc32(text.encode())
-        differs = float(number != self.from_first(number))
-        if differs:
-            raise errors.InputError(
-                f"Worker {self.index} was given another {what} than worker 0: start all workers "
-                "with the same command."
-            )
-        if self.sum(np.float64(differs)) > 0:
-            raise errors.InputError(f"Another worker was given another {what}: see its message.")
+        wanted = self.from_first(number)
+        with self.together():
+            if number != wanted:
+                raise errors.InputError(
+                    f"Worker {self.index} has another {what} than worker 0: {remedy}."
+                )
 
     def agreed(self, stop: stopping.StopRequest) -> "stopping.StopRequest | AgreedStop":
         """Returns what the loop looks at to see whether it is to stop."""
@@ -87,19 +95,22 @@ class Team:
 
     @contextlib.contextmanager
     def lost_is_one_line(self) -> Iterator[None]:
-        """Within it the loss of another process raises errors.RunError."""
+        """Within it the loss of another process raises `Lost`."""
         yield
 
     def batches(self, dataset: tf.data.Dataset, part_size: int) -> Iterator[Any]:
         """Returns the batches of `dataset`, this process' part, as the strategy takes them."""
-        del part_size
         # A single CPU needs no distribution, and is better off without: TensorFlow's iterator for
         # it tunes its buffers in a thread that may take up to a minute to end (see
         # `pipeline.training_dataset`).
         devices = self.strategy.extended.worker_devices
         if len(devices) == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU":
             return iter(dataset)
-        return iter(self.strategy.experimental_distribute_dataset(dataset))
+        return iter(self._distributed(dataset, part_size))
+
+    def _distributed(self, dataset: tf.data.Dataset, part_size: int) -> Any:
+        del part_size
+        return self.strategy.experimental_distribute_dataset(dataset)
 
 
 class Workers(Team):
@@ -121,6 +132,36 @@ class Workers(Team):
 
         given = self.strategy.experimental_distribute_values_from_function(of_replica)
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, given, axis=None).numpy()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Ends all processes when one fails within it; the others say what that one says."""
+        failed = None
+        try:
+            yield
+        except Exception as error:
+            failed = error
+        codes = np.zeros([self.count])
+        # A bug counts as what a run cannot go on with.
+        codes[self.index] = failed and (1 if isinstance(failed, errors.InputError) else 2) or 0
+        codes = self.sum(codes)
+        if not codes.any():
+            return
+        which = int(np.flatnonzero(codes)[0])
+        text = self._said_by(which, f"{failed or ''}")
+        if failed:
+            raise failed
+        kind = errors.InputError if codes[which] == 1 else errors.RunError
+        raise kind(f"Worker {which} of {self.count} cannot go on: {text}")
+
+    def _said_by(self, index: int, text: str) -> str:
+        """Returns the text of the process at `index`, in all of them."""
+        encoded = np.zeros([_TEXT_BYTES])
+        if self.index == index:
+            mine = " ".join(text.split()).encode()[:_TEXT_BYTES]
+            encoded[: len(mine)] = list(mine)
+        encoded = self.sum(encoded).astype(np.uint8).tobytes()
+        return encoded.rstrip(b"\0").decode(errors="ignore")
 
     def agreed(self, stop: stopping.StopRequest) -> "AgreedStop":
         """Returns a stop that all processes see at the same step."""
@@ -146,24 +187,23 @@ class Workers(Team):
 
     @contextlib.contextmanager
     def lost_is_one_line(self) -> Iterator[None]:
-        """Within it the loss of another process raises errors.RunError."""
+        """Within it the loss of another process raises `Lost`."""
         try:
             yield
         except _LOST as error:
-            raise errors.RunError(
+            raise Lost(
                 f"Worker {self.index} of {self.count} lost another one "
                 f"({str(error).splitlines()[0][:200]}). Start all workers again with the same "
                 "command: the run goes on from its newest checkpoint."
             ) from error
 
-    def batches(self, dataset: tf.data.Dataset, part_size: int) -> Iterator[Any]:
-        """Returns the batches of `dataset`, this process' part, as the strategy takes them."""
-        each = part_size // self._local
-        return iter(
-            self.strategy.distribute_datasets_from_function(
-                lambda _: dataset if self._local == 1 else dataset.rebatch(each)
-            )
-        )
+    def _distributed(self, dataset: tf.data.Dataset, part_size: int) -> Any:
+        if self._local > 1:
+            dataset = dataset.rebatch(part_size // self._local)
+        # Of a dataset that could end, all processes would ask each other before every batch.
+        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        dataset = dataset.apply(endless)
+        return self.strategy.distribute_datasets_from_function(lambda _: dataset)
 
 
 class AgreedStop:
@@ -209,7 +249,7 @@ def join(devices: tuple[str, ...] = ()) -> Team:
     Raises:
         errors.InputError: TF_CONFIG cannot be used, or a device is not there.
     """
-    addresses, index = _workers()
+    addresses, index = tf_config.workers()
     if len(addresses) < 2:
         return Team(strategy_lib.make_strategy(devices))
     if devices:
@@ -218,37 +258,25 @@ def join(devices: tuple[str, ...] = ()) -> Team:
             "limit them by CUDA_VISIBLE_DEVICES."
         )
     logging.info("Worker %d of %d; waiting for the others.", index, len(addresses))
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # TensorFlow waits without Python: its handlers would not be called.
-    for number in handlers:
-        signal.signal(number, signal.SIG_DFL)
-    try:
+    with _signals_end_the_process():
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     return Workers(strategy, index, len(addresses))
 
 
-def _workers() -> tuple[list[str], int]:
-    """Returns the addresses of all workers and this one's place, by TF_CONFIG."""
-    text = os.environ.get("TF_CONFIG", "")
-    if not text:
-        return [], 0
+@contextlib.contextmanager
+def _signals_end_the_process() -> Iterator[None]:
+    """Within it SIGINT and SIGTERM do what they do to any process.
+
+    TensorFlow waits without Python: its handlers would not be called.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Signals are another thread's business.
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, signal.SIG_DFL)
     try:
-        found = json.loads(text)
-        cluster, task = found.get("cluster", {}), found.get("task", {})
-        addresses = [address for kind in _KINDS for address in cluster.get(kind, [])]
-        if len(addresses) < 2:
-            return addresses, 0
-        kind, number = task["type"], int(task["index"])
-        before = len(cluster.get("chief", [])) if kind == "worker" else 0
-        if kind not in _KINDS or not 0 <= number < len(cluster[kind]):
-            raise ValueError(f"there is no {kind} {number} that trains")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise errors.InputError(
-            f"TF_CONFIG cannot be used ({error!r}): it must be JSON such as "
-            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
-            '"task": {"type": "worker", "index": 0}}.'
-        ) from error
-    return addresses, before + number
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

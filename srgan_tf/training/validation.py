@@ -63,11 +63,13 @@ class Validator:
         # Those that this process scores, None for those of others; and those of the samples.
         self._pairs: list[pipeline.Pair | None] = []
         self._samples: list[pipeline.Pair] = []
-        for number, pair in enumerate(pipeline.validation_pairs(split, config.data, limit=limit)):
-            mine = number % self._team.count == self._team.index
-            self._pairs.append(pair if mine else None)
-            if number < _SAMPLES and self._team.first:
-                self._samples.append(pair)
+        with self._team.together():
+            pairs = pipeline.validation_pairs(split, config.data, limit=limit)
+            for number, pair in enumerate(pairs):
+                mine = number % self._team.count == self._team.index
+                self._pairs.append(pair if mine else None)
+                if number < _SAMPLES and self._team.first:
+                    self._samples.append(pair)
         scores = self._over_all(lambda pair: [self._score(self._bicubic(pair.lr), pair)["psnr_y"]])
         self.bicubic_psnr = float(np.mean(scores))
 
