@@ -53,7 +53,10 @@ _CPUS_PER_WORKER = flags.DEFINE_integer(
     "With --engine=ray: cores that Ray is to count for each of them.",
     lower_bound=0,
 )
-_USE_GPU = flags.DEFINE_boolean("use_gpu", False, "With --engine=ray: a GPU for each of them.")
+_USE_GPU = flags.DEFINE_boolean("use_gpu", False, "With --engine=ray: GPUs for each of them.")
+_GPUS_PER_WORKER = flags.DEFINE_integer(
+    "gpus_per_worker", 1, "With --use_gpu: how many, best all of a machine.", lower_bound=1
+)
 _MAX_FAILURES = flags.DEFINE_integer(
     "max_failures",
     3,
@@ -93,6 +96,7 @@ def main(argv: list[str]) -> int:
             num_workers=_NUM_WORKERS.value,
             address=_RAY_ADDRESS.value,
             use_gpu=_USE_GPU.value,
+            gpus_per_worker=_GPUS_PER_WORKER.value,
             cpus_per_worker=_CPUS_PER_WORKER.value,
             max_failures=_MAX_FAILURES.value,
         )
@@ -107,7 +111,7 @@ def _check_engine() -> None:
         if _DEVICES.value:
             raise errors.InputError("With --engine=ray leave --devices out: Ray gives out GPUs.")
         return
-    ours = (_RAY_ADDRESS, _NUM_WORKERS, _CPUS_PER_WORKER, _USE_GPU, _MAX_FAILURES)
+    ours = (_RAY_ADDRESS, _NUM_WORKERS, _CPUS_PER_WORKER, _USE_GPU, _GPUS_PER_WORKER, _MAX_FAILURES)
     given = [f"--{flag.name}" for flag in ours if flags.FLAGS[flag.name].present]
     if given:
         raise errors.InputError(f"{', '.join(given)} count with --engine=ray alone.")

@@ -4,8 +4,11 @@ import dataclasses
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
+import types
 
 import fixtures
 import numpy as np
@@ -120,3 +123,25 @@ def test_where_there_is_no_cluster(data, tmp_path):
     with pytest.raises(errors.InputError, match="No Ray cluster at --ray_address=127.0.0.1:1"):
         on_ray.train(CONFIG, data_dir=data, run_dir=str(tmp_path / "run"), cluster=nowhere)
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_cluster_of_this_machine_that_is_too_small(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    here = types.SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0})
+    with pytest.raises(errors.InputError, match="3 workers need 6 CPUs of 2 and 3 GPUs of 0"):
+        on_ray._check_room(here, on_ray.Cluster(num_workers=3, cpus_per_worker=2, use_gpu=True))
+    on_ray._check_room(here, on_ray.Cluster(num_workers=3, address="head:6379"))  # Waits for nodes.
+    on_ray._check_room(here, on_ray.Cluster(num_workers=2))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--num_workers=2"], "--num_workers count with --engine=ray alone"),
+        (["--engine=ray", "--devices=cpu:0"], "leave --devices out"),
+    ],
+)
+def test_flags_of_the_other_engine_are_refused(flags, words):
+    command = [sys.executable, fixtures.ROOT / "scripts" / "train.py", "--data=a", "--run_dir=b"]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1

@@ -42,6 +42,7 @@ class Cluster:
     num_workers: int
     address: str | None = None
     use_gpu: bool = False
+    gpus_per_worker: int = 1
     cpus_per_worker: int = 1
     max_failures: int = 3
 
@@ -105,6 +106,7 @@ def train(config: TrainConfig, *, data_dir: str, run_dir: str, cluster: Cluster)
         finally:
             # Workers that are still there end with it.
             ray.shutdown()
+            files.remove_folder(os.path.join(*_result_folder(run_dir)))
     return stop.exit_code  # It was stopped before the workers began.
 
 
@@ -115,12 +117,8 @@ def _drive(ray, config, data_dir, run_dir, cluster, stop) -> int:
     line = ray.remote(num_cpus=0, scheduling_strategy=here)(Line).remote()
     settings = {"config": config, "data_dir": data_dir, "run_dir": run_dir, "line": line}
     settings |= {"folder": os.getcwd(), "verbosity": logging.get_verbosity()}
-    storage, name = _result_folder(run_dir)
-    trainer = _trainer(settings, cluster, storage, name)
-    try:
-        return _wait(ray, line, _Fit(trainer), cluster, stop)
-    finally:
-        files.remove_folder(os.path.join(storage, name))
+    trainer = _trainer(settings, cluster, *_result_folder(run_dir))
+    return _wait(ray, line, _Fit(trainer), cluster, stop)
 
 
 def _result_folder(run_dir: str) -> tuple[str, str]:
@@ -136,14 +134,13 @@ def _trainer(settings: dict[str, Any], cluster: Cluster, storage: str, name: str
     from ray import train as ray_train
     from ray.train import tensorflow as ray_tensorflow
 
-    resources = {"CPU": cluster.cpus_per_worker, **({"GPU": 1} if cluster.use_gpu else {})}
     return ray_tensorflow.TensorflowTrainer(
         _work,
         train_loop_config=settings,
         scaling_config=ray_train.ScalingConfig(
             num_workers=cluster.num_workers,
             use_gpu=cluster.use_gpu,
-            resources_per_worker=resources,
+            resources_per_worker=_resources(cluster),
             # GPUs of a machine talk fastest to each other, while workers on CPUs share its cores.
             placement_strategy="PACK" if cluster.use_gpu else "SPREAD",
         ),
@@ -155,6 +152,12 @@ def _trainer(settings: dict[str, Any], cluster: Cluster, storage: str, name: str
             logging_config=ray_train.LoggingConfig(log_level="ERROR"),
         ),
     )
+
+
+def _resources(cluster: Cluster) -> dict[str, int]:
+    """Returns what each worker takes of a node, in Ray's words."""
+    gpus = {"GPU": cluster.gpus_per_worker} if cluster.use_gpu else {}
+    return {"CPU": cluster.cpus_per_worker, **gpus}
 
 
 def _again():
@@ -222,12 +225,11 @@ def _first_line(error: BaseException) -> str:
 def _check_room(ray: types.ModuleType, cluster: Cluster) -> None:
     """Refuses what a cluster of this machine alone can never have; warns of it for others."""
     there = ray.cluster_resources()
-    needed = {"CPU": cluster.num_workers * cluster.cpus_per_worker}
-    if cluster.use_gpu:
-        needed["GPU"] = cluster.num_workers
-    short = [f"{n} {kind}s of {there.get(kind, 0):g}" for kind, n in needed.items()]
+    needed = {kind: n * cluster.num_workers for kind, n in _resources(cluster).items()}
     short = [
-        text for text, kind in zip(short, needed, strict=True) if needed[kind] > there.get(kind, 0)
+        f"{n} {kind}s of {there.get(kind, 0):g}"
+        for kind, n in needed.items()
+        if n > there.get(kind, 0)
     ]
     if not short:
         return
