@@ -5,6 +5,7 @@ The tests share the cluster and run in the order of this file: what one kills th
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -34,8 +35,9 @@ FLAGS = [
     f"--{name}={getattr(SETTINGS, name)}"
     for name in ("crop_size", "shards", "validation_percent", "seed", "encoding")
 ]
-PHOTOS = 40
-PICTURES = 60
+PHOTOS = 32
+PICTURES = 90
+WRITTEN = "**/*_x2.png"
 LIMIT = 240.0
 
 
@@ -156,19 +158,29 @@ def pictures(tmp_path_factory):
 def test_upscale_with_a_node_killed_gives_the_same_pixels(cluster, run_dir, pictures, tmp_path):
     here, output = tmp_path / "here", tmp_path / "out"
     jobs = pictures_lib.plan([str(pictures)], str(here), scale=2)
-    batch.run(jobs, Upscaler.load(run_dir))
+    # Tiles by the memory that is left would be others in other processes, and round otherwise.
+    batch.run(jobs, Upscaler.load(run_dir, tile_size=64))
     cluster.add_node()
 
-    flags = (f"--model={run_dir}", f"--input={pictures}", "--output=out")
+    flags = (f"--model={run_dir}", f"--input={pictures}", "--output=out", "--tile_size=64")
     process = start(cluster, UPSCALE, *flags, folder=tmp_path)
-    wait_until(lambda: count(output, "**/*_x2.png") >= PICTURES // 4, process)
+    wait_until(lambda: count(output, WRITTEN) >= 4, process)
+    os.killpg(process.pid, signal.SIGINT)
+    code, out, err = finish(process)
+    assert (code, out) == (130, ""), err
+    there = count(output, WRITTEN)  # Or some more: actors end a little later.
+
+    process = start(cluster, UPSCALE, *flags, folder=tmp_path)
+    wait_until(lambda: count(output, WRITTEN) >= there + PICTURES // 4, process)
     cluster.nodes[-1].kill()
-    assert count(output, "**/*_x2.png") < PICTURES, "killed too late"
+    assert count(output, WRITTEN) < PICTURES, "killed too late"
     code, out, err = finish(process)
     assert code == 1, err
+    kept = int(re.search(r"there already: (\d+), no pictures: 1$", out, re.MULTILINE)[1])
+    assert there <= kept < there + PICTURES // 4
     assert out.splitlines()[:3] == [
-        f"done     {PICTURES:>13}",
-        "skipped              1  no pictures: 1",
+        f"done     {PICTURES - kept:>13}",
+        f"skipped  {kept + 1:>13}  there already: {kept}, no pictures: 1",
         "failed               1  corrupt: 1",
     ]
     assert f"{pictures}/broken.jpg: corrupt: " in out.splitlines()[-1]

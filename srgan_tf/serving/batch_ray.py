@@ -128,7 +128,9 @@ class _Upscaling:
 
         tf.config.threading.set_intra_op_parallelism_threads(actors.cpus)
         tf.config.threading.set_inter_op_parallelism_threads(actors.cpus)
-        if actors.gpus % 1:  # Others have the rest of it.
+        if not actors.gpus:
+            tf.config.set_visible_devices([], "GPU")
+        elif actors.gpus % 1:  # Others have the rest of it.
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
         from srgan_tf.serving.upscaler import Upscaler
