@@ -88,7 +88,7 @@ def batches(*, data_dir: str, batch: int, crop: int, scale: int, crops: int) -> 
 
 def start(*, generator: dict, scale: int) -> protocol.Prepared:
     """From nothing to the first small picture: a new Python, the imports, a SavedModel."""
-    folder = _exported_apart(GeneratorConfig(**generator), scale, "float32")
+    folder = _exported(GeneratorConfig(**generator), scale, "float32")
     code = (
         "import numpy, sys; from srgan_tf.serving.upscaler import Upscaler; "
         "Upscaler.load(sys.argv[1]).upscale(numpy.zeros((32, 32, 3), numpy.uint8))"
@@ -99,6 +99,7 @@ def start(*, generator: dict, scale: int) -> protocol.Prepared:
         del keep  # It is removed when nobody holds it.
         subprocess.run(command, check=True, capture_output=True)
 
+    run.has_memory = False  # This process's is that of the export.
     return run, 1, "start"
 
 
