@@ -145,7 +145,8 @@ def _train_config(
     """The paper's run (VGG19 conv5_4, its discriminator), with random VGG kernels."""
     config = recipes.paper()
     stages = {name: dataclasses.replace(one, steps=0) for name, one in config.stages.active()}
-    stages[stage] = getattr(config.stages, stage)
+    chosen = getattr(config.stages, stage)
+    stages[stage] = dataclasses.replace(chosen, steps=chosen.steps or 1)
     if stage == "gan":
         stages[stage] = dataclasses.replace(stages[stage], vgg_layer=gan["vgg_layer"])
     return dataclasses.replace(
