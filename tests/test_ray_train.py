@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import ray_cluster as clusters
 import worker_run
+from absl import logging
 
 from srgan_tf import config as config_lib
 from srgan_tf import errors, run_folder
@@ -23,7 +24,7 @@ from srgan_tf.training import on_ray
 pytestmark = pytest.mark.skipif(bool(clusters.why_not()), reason=clusters.why_not() or "")
 
 # So many steps that what is done to the run is done in its midst.
-LAST = 100
+LAST = 80
 CONFIG = config_lib.TrainConfig(
     data=config_lib.DataConfig(crop_size=16, batch_size=16, crops_per_image=2, shuffle_window=4),
     generator=config_lib.GeneratorConfig(filters=4, blocks=1, norm="batch"),
@@ -51,6 +52,14 @@ def cluster():
     """Two nodes of two cores, so that one alone is enough for two workers, too."""
     with clusters.Cluster(nodes=2, cpus=2) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def as_talkative_as_commands():
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.INFO)
+    yield
+    logging.set_verbosity(before)
 
 
 def train(cluster, data, run_dir, num_workers=2, config=CONFIG, **options):
