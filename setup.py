@@ -61,6 +61,7 @@ _EXTRAS = {
     # ruff's layout changes between minor versions.
     "dev": [
         "pytest>=8",
+        "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "ruff>=0.17,<0.18",
         "packaging>=24",

@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from data_prep import crops, plan, pool, resume, spool, summary, writer
+from data_prep import crops, engines, plan, pool, resume, spool, summary, writer
 from data_prep.settings import Settings
 from data_prep.sources import Source, Sources
 from srgan_tf import errors, terminal
@@ -23,16 +23,25 @@ from srgan_tf.data import records
 
 
 def convert(
-    settings: Settings, wanted: Sources, output: str, *, workers: int, overwrite: bool
+    settings: Settings,
+    wanted: Sources,
+    output: str,
+    *,
+    workers: int = 1,
+    overwrite: bool,
+    engine: engines.Engine | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Makes the data set in `output`; returns its manifest and whether it was there already.
+
+    It runs in `workers` processes of this machine, or on `engine`.
 
     Raises:
         errors.InputError: nothing usable was found, `output` holds something else, a worker was
             killed or could not start, or `output` cannot be written.
     """
     pool.refuse_in_starting_worker()
-    with _problems(output):
+    engine = engine or engines.Local(workers)
+    with _problems(output, engine.remedy):
         # A finished data set stays until it is known that a new one can take its place.
         replaces = overwrite and records.read_manifest(output) is not None
         discard = resume.remove_spool if replaces else resume.clear
@@ -43,7 +52,7 @@ def convert(
             resume.remove_spool(output)
             return manifest, True
         folder = resume.start(output, settings, wanted)
-        cuts = _cut_all(settings, wanted, folder, workers)
+        cuts = _cut_all(settings, wanted, folder, engine)
         usable = [cut for cut in cuts if not cut.skipped]
         if not usable:
             discard(output)
@@ -52,18 +61,21 @@ def convert(
             )
         if replaces:
             resume.remove_data_set(output)
-        manifest = _write(settings, wanted, output, cuts, workers)
+        manifest = _write(settings, wanted, output, cuts, engine)
+        engine.discard(folder, cuts)
         resume.remove_spool(output)
         return manifest, False
 
 
-def _cut_all(settings: Settings, wanted: Sources, folder: str, workers: int) -> list[spool.Cut]:
+def _cut_all(
+    settings: Settings, wanted: Sources, folder: str, engine: engines.Engine
+) -> list[spool.Cut]:
     """Cuts every photo for the split that it ends up in; returns what became of each, by id."""
     percent = settings.validation_percent
     cuts: dict[str, spool.Cut] = {}
     purpose = functools.partial(plan.hashes_to_validation, percent=percent)
     with terminal.progress(total=wanted.total, desc="Cutting photos", unit="photo") as bar:
-        for cut in _cut_some(settings, wanted.stream(), folder, workers, purpose):
+        for cut in _cut_some(settings, wanted.stream(), folder, engine, purpose):
             cuts[cut.id] = cut
             bar.update()
     usable = [cut for cut in plan.without_duplicates(cuts.values()) if not cut.skipped]
@@ -71,7 +83,7 @@ def _cut_all(settings: Settings, wanted: Sources, folder: str, workers: int) -> 
     wrong = {cut.id for cut in usable if cut.validation != (cut.id in chosen)}
     if wrong:
         again = (source for source in wanted.stream() if source.id in wrong)
-        for cut in _cut_some(settings, again, folder, workers, chosen.__contains__):
+        for cut in _cut_some(settings, again, folder, engine, chosen.__contains__):
             cuts[cut.id] = cut
     return plan.without_duplicates(cuts.values())
 
@@ -80,49 +92,33 @@ def _cut_some(
     settings: Settings,
     stream: Iterator[Source],
     folder: str,
-    workers: int,
+    engine: engines.Engine,
     for_validation: Any,
 ) -> Iterator[spool.Cut]:
     """Yields what became of each photo; those whose spool file is there are not cut again."""
     settings_key = settings.key()
-    done: list[spool.Cut] = []
 
     def jobs() -> Iterator[crops.Job]:
         for source in stream:
             validation = for_validation(source.id)
             key = spool.key_of(source, settings_key, validation)
-            cut = spool.read(folder, key)
-            if cut is None:
-                yield crops.Job(source, settings, folder, key, validation)
-            else:
-                done.append(cut)
+            yield crops.Job(source, settings, folder, key, validation)
 
-    with contextlib.closing(pool.run(crops.cut, jobs(), workers=workers)) as results:
-        for cut in results:
-            yield cut
-            yield from _drain(done)
-    yield from _drain(done)
-
-
-def _drain(done: list[spool.Cut]) -> Iterator[spool.Cut]:
-    while done:
-        yield done.pop()
+    with contextlib.closing(engine.cut(jobs())) as results:
+        yield from results
 
 
 def _write(
-    settings: Settings, wanted: Sources, output: str, cuts: list[spool.Cut], workers: int
+    settings: Settings, wanted: Sources, output: str, cuts: list[spool.Cut], engine: engines.Engine
 ) -> dict[str, Any]:
     usable = [cut for cut in cuts if not cut.skipped]
-    shards = _shards(settings, f"{output}/{spool.FOLDER}", usable)
+    shards = _shards(settings, engine.crops_of(f"{output}/{spool.FOLDER}", usable), usable)
     if settings.shards > len(shards["train"]):
         count = len(shards["train"])
         logging.warning("only %d crops, so %d shards, not %d", count, count, settings.shards)
-    infos = writer.write_shards(
+    infos = engine.write(
         [shard for group in shards.values() for shard in group],
-        output=output,
-        plan_key=_plan_key(settings, usable),
-        encoding=settings.encoding,
-        workers=workers,
+        writer.Target(output, _plan_key(settings, usable), settings.encoding),
     )
     splits = {split: [infos[shard.file] for shard in group] for split, group in shards.items()}
     writer.remove_strays(output, settings.name, keep=set(infos))
@@ -130,13 +126,9 @@ def _write(
 
 
 def _shards(
-    settings: Settings, folder: str, usable: list[spool.Cut]
+    settings: Settings, crops_of: engines.CropsOf, usable: list[spool.Cut]
 ) -> dict[str, list[writer.Shard]]:
     """Returns the shards of each split that has photos."""
-
-    def crops_of(cut: spool.Cut) -> list[spool.Crop]:
-        return spool.read_crops(folder, cut.key)
-
     shards = {}
     for split, records_of in (
         ("train", plan.training_records),
@@ -181,7 +173,7 @@ def _entries(cuts: list[spool.Cut]) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _problems(output: str) -> Iterator[None]:
+def _problems(output: str, remedy: str) -> Iterator[None]:
     """Turns what the machine does to a conversion into one line that says how to go on."""
     again = "the same command continues where it stopped"
     try:
@@ -190,10 +182,10 @@ def _problems(output: str) -> Iterator[None]:
         logging.info("Stopped; %s.", again)
         raise
     except pool.WorkerDiedError as error:
-        names = ", ".join(sorted(job.source.id for job in error.jobs)[:4])
+        names = ", ".join(sorted(map(str, error.jobs))[:4])
         raise errors.InputError(
             f"a worker process was killed (out of memory?) while at one of: {names}; {again}, "
-            "fewer --workers need less memory"
+            f"{remedy}"
         ) from error
     except (OSError, tf.errors.OpError) as error:
         full = isinstance(error, tf.errors.ResourceExhaustedError)

@@ -32,6 +32,9 @@ class Job:
     key: str
     validation: bool
 
+    def __str__(self) -> str:
+        return self.source.id
+
 
 def cut(job: Job) -> spool.Cut:
     """Cuts `job.source` and writes its spool file; a photo that cannot be used is one with none."""
@@ -58,6 +61,11 @@ def cut(job: Job) -> spool.Cut:
         result = dataclasses.replace(result, skipped=error.kind, detail=error.detail)
     spool.write(job.folder, result, blobs)
     return result
+
+
+def cut_unless_done(job: Job) -> spool.Cut:
+    """Returns what the spool file says that is there, or cuts."""
+    return spool.read(job.folder, job.key) or cut(job)
 
 
 def grid(height: int, width: int, settings: Settings) -> Iterator[tuple[int, int, int, int]]:

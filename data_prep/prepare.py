@@ -18,11 +18,14 @@ To check every record of a finished data set: srgan-prepare --verify --output=DI
 Names what is bad by shard and record; the exit code is then 2.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -30,7 +33,10 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
 from data_prep.lr_plan import LrSettings
 from data_prep.settings import ENCODINGS, Settings
-from srgan_tf import bicubic, cli, errors, files
+from srgan_tf import bicubic, cli, clusters, errors, files, ray_cluster
+
+if TYPE_CHECKING:
+    from data_prep import engines
 
 _INPUT = flags.DEFINE_multi_string(
     "input", [], "Photo, folder or glob; may be given several times."
@@ -46,6 +52,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 _WORKERS = flags.DEFINE_integer(
     "workers", os.cpu_count() or 1, "Worker processes; each holds one decoded photo.", lower_bound=1
 )
+_ENGINE, _RAY_ADDRESS = ray_cluster.define_flags("prepare")
 _STRICT = flags.DEFINE_boolean("strict", False, "Exit with 1 when any photo was skipped.")
 _OVERWRITE = flags.DEFINE_boolean(
     "overwrite", False, "Replace the data set (or the LR pictures) in --output."
@@ -83,6 +90,8 @@ def main(argv: list[str]) -> int:
     settings = Settings(**{name: holder.value for name, holder in _SETTINGS.items()})
     output = files.expand(_OUTPUT.value).rstrip("/") or "/"
     inputs = [files.expand(one) for one in _INPUT.value]
+    if _ENGINE.value == "ray":  # Workers have other working directories.
+        inputs, output = [files.absolute(one) for one in inputs], files.absolute(output)
     if _TFDS.value or any(map(files.is_remote, inputs)):
         cli.import_tensorflow()  # They need it at once.
     make = _make_lr if _MAKE_LR.value else _make_records
@@ -91,8 +100,19 @@ def main(argv: list[str]) -> int:
 
 
 def _refuse_senseless_flags() -> None:
+    if _ENGINE.value == "ray" and _WORKERS.present:
+        raise errors.InputError("--workers is for --engine=local; Ray takes all cores it has")
+    if _ENGINE.value != "ray" and _RAY_ADDRESS.present:
+        raise errors.InputError("--ray_address is for --engine=ray; give both, or neither")
     if _MAKE_LR.value:
-        for flag in (_TFDS, _TFDS_DATA_DIR, _TFDS_SPLIT, *_SETTINGS.values()):
+        for flag in (
+            _ENGINE,
+            _RAY_ADDRESS,
+            _TFDS,
+            _TFDS_DATA_DIR,
+            _TFDS_SPLIT,
+            *_SETTINGS.values(),
+        ):
             if flag.present and flag.name not in _SHARED:
                 raise errors.InputError(f"--{flag.name} is for records; leave it out of --make_lr")
         if not _INPUT.value:
@@ -119,17 +139,40 @@ def _make_records(settings: Settings, inputs: list[str], output: str) -> bool:
     cli.import_tensorflow()  # By now a missing input has been named.
     from data_prep import convert
 
-    manifest, was_complete = convert.convert(
-        settings, wanted, output, workers=_WORKERS.value, overwrite=_OVERWRITE.value
-    )
+    with _engine(inputs, output) as engine:
+        manifest, was_complete = convert.convert(
+            settings, wanted, output, overwrite=_OVERWRITE.value, engine=engine
+        )
     seconds = None if was_complete else time.monotonic() - started
     cli.emit(summary.describe(manifest, output, seconds))
     return any("skipped" in entry for entry in manifest["sources"])
 
 
+@contextlib.contextmanager
+def _engine(inputs: list[str], output: str) -> Iterator["engines.Engine"]:
+    from data_prep import engines
+
+    if _ENGINE.value == "local":
+        yield engines.Local(_WORKERS.value)
+        return
+    with clusters.connected(_RAY_ADDRESS.value):
+        files.make_folder(output)
+        clusters.require_fit(output, [one for one in inputs if files.exists(one)])  # No globs.
+        yield engines.Ray()
+
+
 def _verify(output: str) -> int:
     """Says what is bad in the data set; returns 2 when anything is."""
-    senseless = (_INPUT, _TFDS, _MAKE_LR, _OVERWRITE, *_SETTINGS.values(), *_LR_SETTINGS.values())
+    senseless = (
+        _INPUT,
+        _TFDS,
+        _MAKE_LR,
+        _OVERWRITE,
+        _ENGINE,
+        _RAY_ADDRESS,
+        *_SETTINGS.values(),
+        *_LR_SETTINGS.values(),
+    )
     for flag in senseless:
         if flag.present:
             raise errors.InputError(f"--{flag.name}: --verify needs --output alone; leave it out")

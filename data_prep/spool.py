@@ -11,6 +11,8 @@ import itertools
 import json
 import os
 
+import numpy as np
+
 from data_prep import sources
 from srgan_tf import files
 
@@ -86,6 +88,19 @@ def read_crops(folder: str, key: str) -> list[Crop]:
         header = stream.readline()
     crops = json.loads(header)[1]
     return [Crop(*place, len(header) + offset, length) for *place, offset, length in crops]
+
+
+def read_places(folder: str, key: str) -> tuple[str, np.ndarray]:
+    """Returns `key` and the numbers of `read_crops`, one row for each crop."""
+    places = [dataclasses.astuple(crop) for crop in read_crops(folder, key)]
+    return key, np.array(places, np.int64)
+
+
+def remove(folder: str, key: str) -> None:
+    """Removes a spool file, if it is there."""
+    path = os.path.join(folder, key)
+    if files.exists(path):
+        files.remove(path)
 
 
 def read_bytes(folder: str, key: str, offset: int, length: int) -> bytes:

@@ -7,6 +7,7 @@ one plan only) that must match the file, so a shard of another plan is never tak
 import concurrent.futures
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import threading
@@ -30,15 +31,45 @@ class Shard:
     rows: np.ndarray
     cuts: list[spool.Cut]
 
+    def alone(self) -> "Shard":
+        """Returns the same shard with no photos but its own, to be sent somewhere."""
+        used, renumbered = np.unique(self.rows["photo"], return_inverse=True)
+        rows = self.rows.copy()
+        rows["photo"] = renumbered
+        return Shard(self.file, rows, [self.cuts[photo] for photo in used])
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where shards go: the folder, what tells their plan from others, and how they hold pixels."""
+
+    output: str
+    plan_key: str
+    encoding: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One shard to write."""
+
+    shard: Shard
+    target: Target
+
+    def __str__(self) -> str:
+        return self.shard.file
+
 
 class Stopped(Exception):
     """Another shard failed, or the user pressed Ctrl-C."""
 
 
-def write_shards(
-    shards: list[Shard], *, output: str, plan_key: str, encoding: str, workers: int
-) -> dict[str, dict[str, Any]]:
-    """Writes what is not yet there; returns file, records, bytes and sha256 of each shard.
+def write(job: Job) -> dict[str, Any]:
+    """Writes a shard unless it is there; returns its file, records, bytes and sha256."""
+    return _write_unless_done(job.shard, job.target, itertools.repeat(None))
+
+
+def write_shards(shards: list[Shard], target: Target, *, workers: int) -> dict[str, dict[str, Any]]:
+    """Writes what is not yet there; returns file, records, bytes and sha256 of each shard, by file.
 
     Threads are enough: TensorFlow writes records without holding Python's lock.
     """
@@ -50,10 +81,10 @@ def write_shards(
         concurrent.futures.ThreadPoolExecutor(workers) as executor,
     ):
 
-        def write(shard: Shard) -> dict[str, Any]:
-            return _write_unless_done(shard, output, plan_key, encoding, _ticks(bar, stop))
+        def write_one(shard: Shard) -> dict[str, Any]:
+            return _write_unless_done(shard, target, _ticks(bar, stop))
 
-        futures = {executor.submit(write, shard): shard for shard in shards}
+        futures = {executor.submit(write_one, shard): shard for shard in shards}
         try:
             for future in concurrent.futures.as_completed(futures):
                 infos[futures[future].file] = future.result()
@@ -112,20 +143,19 @@ def _ticks(bar: Any, stop: threading.Event) -> Iterator[None]:
         yield
 
 
-def _write_unless_done(
-    shard: Shard, output: str, plan_key: str, encoding: str, ticks: Iterator[None]
-) -> dict[str, Any]:
-    path = os.path.join(output, shard.file)
-    note = os.path.join(output, spool.FOLDER, f"{shard.file}.{plan_key}.json")
+def _write_unless_done(shard: Shard, target: Target, ticks: Iterator[None]) -> dict[str, Any]:
+    folder = os.path.join(target.output, spool.FOLDER)
+    path = os.path.join(target.output, shard.file)
+    note = os.path.join(folder, f"{shard.file}.{target.plan_key}.json")
     done = _read_note(note)
     if done and tf.io.gfile.exists(path) and _sha256(path) == done["sha256"]:
         for _ in zip(shard.rows, ticks, strict=False):
             pass
         return done
-    temporary = os.path.join(output, spool.FOLDER, f"{shard.file}.{os.getpid()}.tmp")
+    temporary = os.path.join(folder, f"{shard.file}.{files.writer()}.tmp")
     with tf.io.TFRecordWriter(temporary) as writer:
         for row, _ in zip(shard.rows, ticks, strict=False):
-            writer.write(_record(row, shard.cuts, os.path.join(output, spool.FOLDER), encoding))
+            writer.write(_record(row, shard.cuts, folder, target.encoding))
     done = {
         "file": shard.file,
         "records": len(shard.rows),

@@ -4,11 +4,11 @@ Everything is timed in turns within one run, so that the ratios hold on a busy m
 prints tables and writes benchmark.json and benchmark.png.
 
   limits     matrix products in float32 and bfloat16: the most this machine can do
-  training   a step of pre-training and of the GAN stage (the paper's networks), by precision
+  training   a step of each of the three stages (the paper's networks), by precision
   inference  480x270 pixels through srresnet and lite, by backend and precision, with peak memory
   data       training crops per second on one core; needs --data
   startup    export, and a new process to its first picture
-  growth     cost against pixels, blocks, scale and batch
+  growth     cost against pixels (by backend), blocks, scale and batch
 
 With --peers=PYTHON (the interpreter of an environment of their own, where PyTorch, ONNX Runtime and
 OpenCV are installed) the same networks are timed there, in the same turns:

@@ -22,7 +22,8 @@ say "ruff check, ruff format --check"
 "$SRGAN_BIN/python" -m ruff format --check . || lint=1
 
 # Whole files go to as many processes as there are cores: most of the time is spent tracing, on one.
-[ $# -gt 0 ] || set -- -n auto --maxprocesses=4 --dist=loadfile
+# A test that ends its process is tried again and again with loadfile, unless that is limited.
+[ $# -gt 0 ] || set -- -n auto --maxprocesses=4 --dist=loadfile --max-worker-restart=3
 say "pytest $*"
 "$SRGAN_BIN/python" -m pytest "$@"
 [ "$lint" = 0 ] || die "the tests passed, but ruff did not (see above); try: ruff check --fix . && ruff format ."

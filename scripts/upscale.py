@@ -7,18 +7,25 @@ Inputs are files, folders (with their subfolders) or patterns, as flags or as pl
 picture becomes STEM_x4.png in the output folder; pictures that are there already are left alone,
 so an interrupted folder continues. Files that cannot be read, and pictures that are there but made
 by another model, are named at the end (exit code 1). Inputs are never overwritten.
+
+On a Ray cluster, whose nodes share the files: --engine=ray --ray_address=HEAD:6379. The last lines
+then begin with a table of what became of the pictures.
 """
 
 import os
 import pathlib
 import sys
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors, files, flag_utils, photos
+from srgan_tf import cli, clusters, errors, files, flag_utils, photos, ray_cluster
 from srgan_tf.serving import client, memory, remote
+
+if TYPE_CHECKING:
+    from srgan_tf.serving import pictures
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -89,12 +96,48 @@ _TILE_SIZE = flags.DEFINE_integer(
     f"--server the default makes requests of {remote.TILE_SIDE}x{remote.TILE_SIDE}.",
     lower_bound=1,
 )
+_ENGINE, _RAY_ADDRESS = ray_cluster.define_flags("upscale")
+_RAY_ACTORS = flags.DEFINE_integer(
+    "ray_actors",
+    0,
+    "With --engine=ray: processes with the model at most; each takes --memory_mb. 0: as many as "
+    "the nodes have room for.",
+    lower_bound=0,
+)
+_RAY_CPUS = flags.DEFINE_integer(
+    "ray_cpus", 1, "With --engine=ray: cores of each; more need less memory.", lower_bound=1
+)
+_RAY_GPUS = flags.DEFINE_float(
+    "ray_gpus", 0.0, "With --engine=ray: GPUs of each, such as 1 or 0.5.", lower_bound=0.0
+)
+_RAY_OPTIONS = (_RAY_ADDRESS, _RAY_ACTORS, _RAY_CPUS, _RAY_GPUS)
 _MODEL_OPTIONS = (_CHECKPOINT, _WEIGHTS, _MEMORY_MB, _BACKEND, _PRECISION, _TILE_SIZE)
 
 
 def main(argv: list[str]) -> int:
     """Loads the model, upscales every picture and says what became of them."""
     inputs = [files.expand(one) for one in _INPUT.value + argv[1:]]
+    _refuse_senseless_flags()
+    if not inputs:
+        raise errors.InputError("There is nothing to upscale: give --input=FILE, DIR or PATTERN.")
+    files.find(inputs)  # What is missing is named at once, before anything is loaded or made.
+    output = files.expand(_OUTPUT.value)
+    if os.path.isfile(output):
+        raise errors.InputError(f"--{_OUTPUT.name}={output} is a file; name a folder.")
+    files.require_writable(os.path.join(output, "a picture"), _OUTPUT.name)
+    if _ENGINE.value == "ray":  # Workers have other working directories.
+        inputs, output = [files.absolute(one) for one in inputs], files.absolute(output)
+    cli.import_tensorflow()
+    from srgan_tf.serving import pictures
+
+    if _QUALITY.value is not None:
+        pictures.require_lossy(inputs, _FORMAT.value)
+    summary = (_on_cluster if _ENGINE.value == "ray" else _here)(inputs, output)
+    cli.emit(summary.text(output))
+    return 0 if summary.complete else 1
+
+
+def _refuse_senseless_flags() -> None:
     if bool(_MODEL.value) == bool(_SERVER.value):
         raise errors.InputError("Give either --model or --server; see --help.")
     if _MODEL.value and client.is_address(_MODEL.value):
@@ -104,37 +147,82 @@ def main(argv: list[str]) -> int:
             f"--server={_SERVER.value} is no address of a server; expected, for example, "
             "grpc://localhost:8500. A model in this process is --model."
         )
-    if not inputs:
-        raise errors.InputError("There is nothing to upscale: give --input=FILE, DIR or PATTERN.")
-    files.find(inputs)  # What is missing is named at once, before anything is loaded or made.
-    output = files.expand(_OUTPUT.value)
-    if os.path.isfile(output):
-        raise errors.InputError(f"--{_OUTPUT.name}={output} is a file; name a folder.")
-    files.require_writable(os.path.join(output, "a picture"), _OUTPUT.name)
-    cli.import_tensorflow()
+    if _ENGINE.value == "ray" and _SERVER.value:
+        raise errors.InputError(
+            "--engine=ray has the model in its own processes (--model); leave out --server."
+        )
+    for flag in _RAY_OPTIONS:
+        if flag.present and _ENGINE.value != "ray":
+            raise errors.InputError(f"--{flag.name} is for --engine=ray; give both, or neither.")
+
+
+def _here(inputs: list[str], output: str) -> "pictures.Summary":
+    """Upscales in this process, or through a server."""
     from srgan_tf.serving import batch, pictures
     from srgan_tf.serving.upscaler import Upscaler
 
-    if _QUALITY.value is not None:
-        pictures.require_lossy(inputs, _FORMAT.value)
+    with Upscaler.load(_SERVER.value or files.expand(_MODEL.value), **_options()) as model:
+        summary = pictures.Summary()
+        jobs = _plan(inputs, output, model.scale, summary)
+        batch.run(jobs, model, overwrite=_OVERWRITE.value, quality=_quality(), summary=summary)
+    return summary
+
+
+def _on_cluster(inputs: list[str], output: str) -> "pictures.Summary":
+    """Upscales on a Ray cluster and says in a table what became of the pictures."""
+    from srgan_tf.serving import batch_ray, pictures
+
+    path = _everywhere(files.expand(_MODEL.value))
+    with clusters.connected(_RAY_ADDRESS.value):
+        clusters.require_fit(output, [one for one in (path, *inputs) if files.exists(one)])
+        model, scale = batch_ray.look_at(path, _options())
+        summary = pictures.Summary()
+        batch_ray.run(
+            _plan(inputs, output, scale, summary),
+            model,
+            actors=batch_ray.Actors(
+                _RAY_ACTORS.value, _RAY_CPUS.value, _RAY_GPUS.value, _MEMORY_MB.value
+            ),
+            output=output,
+            overwrite=_OVERWRITE.value,
+            quality=_quality(),
+            summary=summary,
+        )
+    cli.emit(summary.table())
+    return summary
+
+
+def _plan(
+    inputs: list[str], output: str, scale: int, summary: "pictures.Summary"
+) -> list["pictures.Job"]:
+    from srgan_tf.serving import pictures
+
+    return pictures.plan(
+        inputs,
+        output,
+        summary=summary,
+        scale=scale,
+        file_format=_FORMAT.value,
+        compare=_COMPARE.value,
+    )
+
+
+def _options() -> dict[str, Any]:
     # What is not for this kind of model is refused there. A budget there is always.
     given = [one for one in (*_MODEL_OPTIONS, *_SERVER_OPTIONS) if one.present]
     options = {} if _SERVER.value else {_MEMORY_MB.name: _MEMORY_MB.value}
-    options |= {one.name: one.value for one in given}
-    with Upscaler.load(_SERVER.value or files.expand(_MODEL.value), **options) as model:
-        summary = pictures.Summary()
-        jobs = pictures.plan(
-            inputs,
-            output,
-            summary=summary,
-            scale=model.scale,
-            file_format=_FORMAT.value,
-            compare=_COMPARE.value,
-        )
-        quality = photos.DEFAULT_QUALITY if _QUALITY.value is None else _QUALITY.value
-        batch.run(jobs, model, overwrite=_OVERWRITE.value, quality=quality, summary=summary)
-    cli.emit(summary.text(output))
-    return 0 if summary.complete else 1
+    return options | {one.name: one.value for one in given}
+
+
+def _quality() -> int:
+    return photos.DEFAULT_QUALITY if _QUALITY.value is None else _QUALITY.value
+
+
+def _everywhere(model: str) -> str:
+    """Returns the model's path for processes with another working directory; names stay."""
+    from srgan_tf.models import pretrained
+
+    return model if model in pretrained.PRETRAINED else files.absolute(model)
 
 
 def run() -> None:

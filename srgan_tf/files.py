@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import errno
 import glob
+import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -17,8 +18,11 @@ from absl import logging
 
 from srgan_tf import errors
 
+_BUFFER = 1 << 20  # Bytes that are asked for at a time of a remote file.
 # What file managers and archivers leave behind; hidden files and folders are left out as well.
 _LEFTOVERS = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+# Machines that share a file system have processes of the same number, containers above all.
+_TOKEN = os.urandom(3).hex()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,11 @@ def is_remote(path: str) -> bool:
 def expand(path: str | None) -> str | None:
     """Returns `path` with a leading `~` resolved, which shells leave in `--flag=~/x`."""
     return path if path is None or is_remote(path) else os.path.expanduser(path)
+
+
+def absolute(path: str) -> str:
+    """Returns `path` as processes with another working directory need it."""
+    return path if is_remote(path) else os.path.abspath(path)
 
 
 def _gfile() -> Any:
@@ -64,6 +73,33 @@ def remove_folder(path: str) -> None:
 def make_folder(path: str) -> None:
     """Makes a folder and those above it, unless they are there."""
     _gfile().makedirs(path) if is_remote(path) else os.makedirs(path, exist_ok=True)
+
+
+def remove(path: str) -> None:
+    """Removes a file."""
+    _gfile().remove(path) if is_remote(path) else os.remove(path)
+
+
+def names(folder: str) -> list[str]:
+    """Returns what a folder holds; nothing if there is none."""
+    if not is_folder(folder):
+        return []
+    return _gfile().listdir(folder) if is_remote(folder) else os.listdir(folder)
+
+
+def modified(path: str) -> int:
+    """Returns when a file was written, in nanoseconds, by the clock of its file system."""
+    return _gfile().stat(path).mtime_nsec if is_remote(path) else os.stat(path).st_mtime_ns
+
+
+def now(folder: str) -> int:
+    """Returns what `modified` says of a file that is written in `folder` now."""
+    probe = os.path.join(folder, f".{writer()}.probe")
+    write_atomically(probe, [])
+    try:
+        return modified(probe)
+    finally:
+        remove(probe)
 
 
 def lies_in(inner: str, outer: str) -> bool:
@@ -98,8 +134,60 @@ def require_writable(path: str, flag: str) -> None:
 
 
 def open_file(path: str) -> BinaryIO:
-    """Opens a file for reading bytes."""
-    return _gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb")
+    """Opens a file for reading bytes; what goes wrong is an OSError, wherever the file is."""
+    return io.BufferedReader(_Remote(path), _BUFFER) if is_remote(path) else open(path, "rb")
+
+
+class _Remote(io.RawIOBase):
+    """A file of `tf.io.gfile` as Python has files: its own `seek` returns nothing."""
+
+    def __init__(self, path: str):
+        self._path = path
+        with self._as_os_errors():
+            self._file = _gfile().GFile(path, "rb")
+            self._file.size()  # It is opened now, not when it is read.
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with self._as_os_errors():
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with self._as_os_errors():
+            self._file.seek(offset, whence)
+            return self._file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+    @contextlib.contextmanager
+    def _as_os_errors(self) -> Iterator[None]:
+        import tensorflow as tf
+
+        try:
+            yield
+        except tf.errors.OpError as error:
+            missing = isinstance(error, tf.errors.NotFoundError)
+            code = errno.ENOENT if missing else errno.EIO
+            text = (error.message or os.strerror(code)).splitlines()[0]
+            raise OSError(code, text, self._path) from error
+
+
+def writer() -> str:
+    """Returns what tells this process from any other, on other machines too."""
+    return f"{os.getpid()}-{_TOKEN}"
 
 
 def sync(path: str) -> None:
@@ -123,11 +211,11 @@ def sync(path: str) -> None:
 def write_atomically(path: str, chunks: Iterable[bytes], *, durable: bool = False) -> None:
     """Writes `chunks` under a temporary name beside `path` and renames; readers see all or nothing.
 
-    The temporary name is hidden and carries the process id, so two writers do not meet in it.
+    The temporary name is hidden and carries the writer's own, so that two do not meet in it.
     `durable` waits for the disk, so that a power failure leaves the old file or the new one.
     """
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    temporary = os.path.join(folder, f".{name}.{writer()}.tmp")
     remote = is_remote(path)
     try:
         with _gfile().GFile(temporary, "wb") if remote else open(temporary, "wb") as stream:

@@ -6,6 +6,8 @@ import re
 
 _CPU_FACTS = "/proc/cpuinfo"
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# On processors with one of these TensorFlow turns oneDNN on by itself.
+_ONEDNN_FLAGS = {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}
 
 
 def cores() -> int:
@@ -26,6 +28,14 @@ def prefer_onednn() -> None:
     """
     if _tensorflow_version().startswith("2.15.") and "avx2" in _cpu_flags():
         os.environ.setdefault(_ONEDNN, "1")
+
+
+def uses_onednn() -> bool:
+    """Returns whether TensorFlow computes with oneDNN here; on Linux."""
+    chosen = os.environ.get(_ONEDNN)
+    if chosen is not None:
+        return chosen.lower() in ("1", "true")
+    return not _ONEDNN_FLAGS.isdisjoint(_cpu_flags())
 
 
 def _tensorflow_version() -> str:

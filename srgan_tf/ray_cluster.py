@@ -4,6 +4,8 @@ import logging
 import os
 import socket
 import types
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -44,13 +46,17 @@ def define_flags(work: str) -> tuple[flags.FlagHolder, flags.FlagHolder]:
     return engine, address
 
 
-def connect(address: str | None = None) -> types.ModuleType:
+def connect(
+    address: str | None = None, *, quiet: bool = False, modules: Sequence[str] = ()
+) -> types.ModuleType:
     """Connects this process to a cluster and returns the module `ray`.
 
     Args:
         address: HOST:PORT of the head; "auto" for the cluster that this machine is part of; None
             for RAY_ADDRESS, and where that is not set a cluster of this machine alone that ends
             with this process (or with `ray.shutdown()`).
+        quiet: whether what the workers print, and Ray's warnings, stay in Ray's own log files.
+        modules: folders of packages that the workers are sent, instead of their own.
 
     Raises:
         errors.InputError: Ray is not installed, or there is no such cluster.
@@ -60,14 +66,24 @@ def connect(address: str | None = None) -> types.ModuleType:
     if address not in ("auto", "local"):
         _require_head(address)
     cli.prepare_tensorflow()
-    variables = {name: os.environ[name] for name in _WORKERS if name in os.environ}
+    environment: dict[str, Any] = {
+        "env_vars": {name: os.environ[name] for name in _WORKERS if name in os.environ}
+    }
+    if modules:
+        environment["py_modules"] = list(modules)
     try:
         ray.init(
             address=address,
             include_dashboard=False if address == "local" else None,
-            logging_level=logging.WARNING,
-            runtime_env={"env_vars": variables},
+            logging_level=logging.ERROR if quiet else logging.WARNING,
+            log_to_driver=not quiet,
+            runtime_env=environment,
         )
+    except ray.exceptions.AuthenticationError as error:
+        raise errors.InputError(
+            f"The Ray cluster at --ray_address={address} has tokens: set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN (or have the head's ~/.ray/auth_token here), on every node, too."
+        ) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise errors.InputError(
             f"No Ray cluster at --ray_address={address}: {' '.join(str(error).split())[:300]}"

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -416,6 +417,33 @@ def test_a_full_disk_is_one_line_and_the_conversion_continues(
         with pytest.raises(errors.InputError, match="no space left.*continues"):
             prepare(photos, tmp_path)
     prepare(photos, tmp_path)
+    assert contents(tmp_path) == contents(prepared[0])
+
+
+def test_what_gfile_reads_and_writes_is_the_same_and_goes_on(photos, prepared, tmp_path):
+    inputs, output, cut = "ram://photos", "ram://data", []
+    for path in pathlib.Path(photos).rglob("*.png"):
+        name = path.relative_to(photos)
+        tf.io.gfile.makedirs(os.path.dirname(f"{inputs}/{name}"))
+        tf.io.gfile.copy(str(path), f"{inputs}/{name}")
+
+    def interrupted(job, cut_one=crops.cut):
+        if len(cut) == 5:
+            raise KeyboardInterrupt
+        cut.append((job.source.id, job.validation))
+        return cut_one(job)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crops, "cut", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(inputs, output)
+    first, cut = cut, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crops, "cut", interrupted)
+        prepare(inputs, output)
+    assert len(first) == 5 and not set(first) & set(cut), "a photo was cut twice"
+    for name in tf.io.gfile.listdir(output):
+        tf.io.gfile.copy(f"{output}/{name}", str(tmp_path / name))
     assert contents(tmp_path) == contents(prepared[0])
 
 

@@ -321,8 +321,11 @@ def test_record_and_its_description(run_dir, exported):
     }
     text = "\n".join(describe.lines(exported, record))
     shown = ["b2", "f" * 64, "lr uint8 [?, ?, ?, 3] -> sr", "psnr 31.25", "of 255 from the check"]
+    shown += ["tiles: at most", "of 255 from the whole picture"]
     for words in shown:
         assert words in text
+    why = {**record, "verified": {**record["verified"], "tiles": "not compared: too long"}}
+    assert " tiles: not compared: too long" in describe.lines(exported, why)[-1]
     # Older exports recorded less.
     old = {"scale": 4, "receptive_radius": 3, "step": 1}
     assert len(describe.lines("old", old)) == 4

@@ -13,7 +13,7 @@ from srgan_tf import errors, flag_utils, recipes
 from srgan_tf.data import pipeline
 from srgan_tf.losses import objective
 from srgan_tf.models import generators
-from srgan_tf.training import doctor, observer, remedies, reporting, validation
+from srgan_tf.training import doctor, observer, remedies, reporting, team, validation
 
 CONFIG = recipes.quick()  # Batches of 16; a sub-pixel network.
 HEALTHY = {"contrast": 0.9, "checkerboard": 1.2, "colour_drift": 1.0, "colour_drift_r": 1.0}
@@ -138,7 +138,8 @@ def test_sick_pictures_twice_in_a_row(changes, words):
 def test_drift_that_differs_from_picture_to_picture_does_not_cancel():
     """One picture 10 levels brighter, one 10 darker, through the validator's own scores."""
     one = validation.Validator.__new__(validation.Validator)
-    one._scale, one._pairs = 4, []
+    one._scale, one._pairs, one._source = 4, [], None
+    one._team = team.Team(tf.distribute.get_strategy())
     for shift in (10, -10):
         hr = np.full([1, 64, 64, 3], 128 + shift, np.float32)
         lr = np.full([1, 16, 16, 3], 128, np.float32)

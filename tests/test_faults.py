@@ -305,7 +305,8 @@ def test_a_passing_fault_is_tried_once_more(data, tmp_path, monkeypatch, caplog)
             raise OSError(failures.pop())
         return step
 
-    def numbers(split, data, *, seed, start_step):
+    def numbers(split, data, *, seed, start_step, part):
+        assert part == (0, 1)
         steps = tf.data.Dataset.range(start_step, 9)
         return steps.map(lambda step: tf.numpy_function(value, [step], tf.int64))
 

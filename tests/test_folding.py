@@ -60,4 +60,21 @@ def test_what_cannot_be_folded_is_returned_as_it_is():
     inputs = tf.keras.Input((None, None, 3))
     features = tf.keras.layers.ReLU()(inputs)
     generator = tf.keras.Model(inputs, tf.keras.layers.BatchNormalization()(features))
-    assert folding.fold(generator, config.GeneratorConfig(), 1) is generator
+    assert folding.fold(generator, config.GeneratorConfig(), 2) is generator
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize(("scale", "kinds"), [(2, "Stacked Stacked"), (3, "Stacked Conv2D")])
+def test_the_order_of_layers_is_that_of_inference(monkeypatch, norm, scale, kinds):
+    monkeypatch.setattr(upsampling.machine, "uses_onednn", lambda: False)
+    settings = config.GeneratorConfig(filters=2, blocks=1, norm=norm)
+    generator = trained_like(settings, scale)
+    folded = folding.fold(generator, settings, scale)
+    found = [type(model.get_layer("tail_conv")).__name__ for model in (generator, folded)]
+    assert found == kinds.replace("Stacked", "StackedConv2D").split()
+    lr = tf.constant(fixtures.photo_like(9, 7)[None] / np.float32(255))
+    expected = generator(lr, training=False)
+    np.testing.assert_allclose(folded(lr, training=False), expected, rtol=0, atol=2e-5)
+    monkeypatch.setattr(upsampling.machine, "uses_onednn", lambda: True)
+    slow_too = type(generators.build(settings, scale).get_layer("tail_conv")).__name__
+    assert slow_too == found[1]  # With oneDNN training has the order of inference.

@@ -45,6 +45,22 @@ def test_onednn_where_it_is_faster(monkeypatch, tmp_path, version, flags, before
     assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == after
 
 
+@pytest.mark.parametrize(
+    ("flags", "chosen", "uses"),
+    [
+        ("fpu avx2 fma", None, False),
+        ("fpu avx2 avx512f avx512_vnni", None, True),
+        ("fpu avx2 fma", "1", True),
+        ("fpu avx2 avx512f avx512_vnni", "0", False),
+    ],
+)
+def test_whether_tensorflow_uses_onednn(monkeypatch, flags, chosen, uses):
+    monkeypatch.setattr(machine, "_cpu_flags", lambda: set(flags.split()))
+    if chosen:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
+    assert machine.uses_onednn() == uses
+
+
 def test_a_system_without_cpuinfo_is_left_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "_CPU_FACTS", str(tmp_path / "none"))
     machine.prefer_onednn()
@@ -61,5 +77,6 @@ def test_it_is_decided_before_tensorflow_starts():
         "asked = machine._tensorflow_version().startswith('2.15.')\n"
         "asked = asked and 'avx2' in machine._cpu_flags()\n"
         "assert test_util.IsMklEnabled() or not asked\n"
+        "assert test_util.IsMklEnabled() == machine.uses_onednn()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

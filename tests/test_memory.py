@@ -7,6 +7,7 @@ import sys
 import fixtures
 import numpy as np
 import pytest
+import test_backends
 from PIL import Image
 from test_export import make_run
 
@@ -68,8 +69,8 @@ import sys
 from srgan_tf.serving import batch, pictures
 from srgan_tf.serving.upscaler import Upscaler
 
-run_dir, source, output, megabytes = sys.argv[1:]
-model = Upscaler.load(run_dir, memory_mb=int(megabytes))
+run_dir, source, output, backend, megabytes = sys.argv[1:]
+model = Upscaler.load(run_dir, memory_mb=int(megabytes), backend=backend)
 summary = batch.run(pictures.plan([source], output, scale=2, compare=True), model)
 assert summary.done == 1, summary
 with open("/proc/self/status") as status:  # Not ru_maxrss, which counts the parent's memory too.
@@ -80,11 +81,14 @@ sys.stdout.write(peak.split()[1])
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("name", ["srresnet", "lite"])
-def test_the_process_stays_within_the_budget(name, tmp_path):
+@pytest.mark.parametrize(
+    "backend", ["tensorflow", pytest.param("openvino", marks=test_backends.needs_openvino)]
+)
+def test_the_process_stays_within_the_budget(backend, name, tmp_path):
     run_dir = make_run(tmp_path / "run", steps=(1,), name=name)
     source = tmp_path / "large.png"
     Image.fromarray(np.tile(fixtures.photo_like(100, 100), [12, 15, 1])).save(source)
-    command = [sys.executable, "-c", _MEASURE, run_dir, source, tmp_path / "out"]
+    command = [sys.executable, "-c", _MEASURE, run_dir, source, tmp_path / "out", backend]
 
     def measure(megabytes):
         return subprocess.run(

@@ -304,10 +304,9 @@ def test_colours_beneath_transparency_leave_no_fringe(module):
 
 
 def test_png_files_are_a_million_pixels_wide_at_most():
-    row = tf.zeros([1, 1_000_001, 1], tf.uint8)  # One more than `served._PNG_SIDE`.
-    assert tf.io.encode_png(row[:, 1:]).shape == []
-    with pytest.raises(tf.errors.InternalError):
-        tf.io.encode_png(row)
+    # `served._PNG_SIDE`. One more raises InternalError, after which TensorFlow 2.15's heap is
+    # damaged: nobody may come to that, and no test of this process.
+    assert tf.io.encode_png(tf.zeros([1, 1_000_000, 1], tf.uint8)).shape == []
 
 
 def test_16_bits_are_rounded(module):

@@ -1,5 +1,7 @@
 """The tail before the last pixel shuffle: the plain order's pictures, gradients and checkpoints."""
 
+import functools
+
 import fixtures
 import numpy as np
 import pytest
@@ -10,15 +12,15 @@ from srgan_tf.models import generators, resampling, stacked, upsampling
 
 
 @pytest.fixture
-def plain(monkeypatch):
-    """Returns a function that builds a generator in the plain order."""
+def builds(monkeypatch):
+    """Returns functions that build a generator with its tail before the shuffle, and plain."""
 
-    def build(*args):
+    def build(put_off, *args):
         with monkeypatch.context() as patch:
-            patch.setattr(upsampling, "puts_off_shuffle", lambda _: False)
+            patch.setattr(upsampling, "puts_off_shuffle", lambda *_: put_off)
             return generators.build(*args)
 
-    return build
+    return functools.partial(build, True), functools.partial(build, False)
 
 
 def test_kernel_by_hand():
@@ -65,12 +67,12 @@ _CASES = [
 
 
 @pytest.mark.parametrize(("name", "scale", "filters"), _CASES)
-def test_pictures_and_gradients_are_those_of_the_plain_order(plain, name, scale, filters):
+def test_pictures_and_gradients_are_those_of_the_plain_order(builds, name, scale, filters):
     settings = config.GeneratorConfig(name=name, filters=filters, blocks=1, upsampling="subpixel")
     tf.keras.utils.set_random_seed(1)
-    model = fixtures.awaken(generators.build(settings, scale))
+    model = fixtures.awaken(builds[0](settings, scale))
     tf.keras.utils.set_random_seed(1)
-    reference = fixtures.awaken(plain(settings, scale))
+    reference = fixtures.awaken(builds[1](settings, scale))
     for layer in model.layers:  # Slopes that differ between channels.
         if isinstance(layer, tf.keras.layers.PReLU):
             layer.alpha.assign(np.linspace(-0.3, 1.4, filters).reshape(1, 1, -1))
@@ -96,10 +98,10 @@ def test_pictures_and_gradients_are_those_of_the_plain_order(plain, name, scale,
         np.testing.assert_allclose(one, other, atol=tolerance, err_msg=variable.name)
 
 
-def test_checkpoints_of_both_orders_are_the_same(plain, tmp_path):
+def test_checkpoints_of_both_orders_are_the_same(builds, tmp_path):
     settings = config.GeneratorConfig(filters=2, blocks=1)
     lr = tf.random.stateless_uniform([1, 4, 5, 3], [1, 2])
-    builders = {"stacked": generators.build, "plain": plain}
+    builders = dict(zip(("stacked", "plain"), builds, strict=True))
     for (one, build_one), (other, build_other) in zip(
         builders.items(), reversed(builders.items()), strict=True
     ):
@@ -115,10 +117,10 @@ def test_checkpoints_of_both_orders_are_the_same(plain, tmp_path):
         np.testing.assert_allclose(loaded(lr, training=False), expected, atol=2e-5, err_msg=other)
 
 
-def test_same_seed_same_weights_in_both_orders(plain):
+def test_same_seed_same_weights_in_both_orders(builds):
     settings = config.GeneratorConfig(filters=2, blocks=1)
     made = []
-    for build in (generators.build, plain):
+    for build in builds:
         tf.keras.utils.set_random_seed(3)
         made.append(build(settings, 4).get_weights())
     for one, other in zip(*made, strict=True):
@@ -133,12 +135,12 @@ def test_a_shuffle_that_is_put_off_leaves_its_inputs():
     assert resampling.PixelShuffle.from_config(layer.get_config()).put_off
 
 
-def test_radius_does_not_depend_on_the_order(plain):
+def test_radius_does_not_depend_on_the_order(builds):
     from srgan_tf.models import receptive
 
     settings = config.GeneratorConfig(
         name="srresnet_seed", filters=1, blocks=2, upsampling="subpixel"
     )
     for scale in config.SCALES:
-        one, other = generators.build(settings, scale), plain(settings, scale)
+        one, other = (build(settings, scale) for build in builds)
         assert receptive.radius(one, scale) == receptive.radius(other, scale)

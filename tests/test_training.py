@@ -365,7 +365,7 @@ def test_command_stops_on_ctrl_c_and_saves(data, tmp_path):
     with subprocess.Popen(
         _command(data, run_dir, "--pretrain_steps=100000"), stderr=subprocess.PIPE, text=True
     ) as process:
-        deadline = time.time() + 120
+        deadline = time.time() + 300
         while len(run_folder.read_metrics(str(run_dir))) < 3 and time.time() < deadline:
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)

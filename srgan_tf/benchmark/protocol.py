@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# A kind's function prepares everything, warms up, and returns (run, per_run, unit).
+# A kind's function prepares everything, warms up, and returns (run, per_run, unit). A `run` whose
+# attribute `has_memory` is False works in another process: its memory is not known.
 Prepared = tuple[Callable[[], Any], float, str]
 
 
@@ -41,7 +42,7 @@ def serve(kinds: dict[str, Callable[..., Prepared]]) -> None:
             # Kilobytes on Linux, bytes on macOS.
             unit_size = 1024**2 if sys.platform == "darwin" else 1024
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit_size
-            answer(peak_rss_mb=peak)
+            answer(peak_rss_mb=peak if getattr(run, "has_memory", True) else None)
 
 
 def _stay_on(cores: int) -> None:

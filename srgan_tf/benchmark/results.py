@@ -64,7 +64,7 @@ def table(group: Group, results: list[Result]) -> str:
 
 
 def write_chart(path: str, measured: Measured) -> None:
-    """Writes bars of the rates of every group as PNG, if anything could be measured."""
+    """Writes bars of the rates of every group as PNG (peers grey), if anything was measured."""
     # Imported here: it takes half a second, and only the end needs it.
     from matplotlib.figure import Figure
 
@@ -85,15 +85,20 @@ def write_chart(path: str, measured: Measured) -> None:
 
 def _draw(axes, group: Group, results: list[Result]) -> None:
     labels = [result.label for result in results]
-    colours = ["tab:blue" if "srgan_tf" in label else "tab:gray" for label in labels]
+    theirs = {contender.label for contender in group.contenders if contender.python}
+    colours = ["tab:gray" if label in theirs else "tab:blue" for label in labels]
     bars = axes.barh(labels, [result.rate for result in results], color=colours)
-    texts = [f" {result.rate:.3g} ({_seconds(result.median)})" for result in results]
-    axes.bar_label(bars, texts, fontsize="small")
+    axes.bar_label(bars, [_about(result) for result in results], fontsize="small")
     axes.invert_yaxis()
     axes.set_title(f"{group.title} ({results[0].unit}s a second)", fontsize="medium", loc="left")
     axes.tick_params(labelsize="small")
-    axes.margins(x=0.2)
+    axes.margins(x=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _about(result: Result) -> str:
+    memory = f", {result.peak_rss_mb:.0f} MB" if result.peak_rss_mb else ""
+    return f" {result.rate:.3g} ({_seconds(result.median)}{memory})"
 
 
 def _row(result: Result, baseline: Result | None) -> dict[str, Any]:

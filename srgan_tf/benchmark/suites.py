@@ -56,7 +56,7 @@ def limits(settings: Settings) -> list[Group]:
 
 
 def training(settings: Settings) -> list[Group]:
-    """One update of each stage: pre-training beside PyTorch, and the GAN stage."""
+    """One update of each stage: pre-training beside PyTorch, the discriminator's, the GAN's."""
     common = {"batch": settings.batch, "crop": _CROP, "scale": _SCALE}
     size = f"batch {settings.batch}, crop {_CROP}"
 
@@ -79,6 +79,7 @@ def training(settings: Settings) -> list[Group]:
     peers = _pytorch(settings, "torch_train", **common)
     return [
         _group(f"Pre-training step, {size}", ours("pretrain") + _there(peers)),
+        _group(f"Discriminator step, {size}", ours("discriminator")),
         _group(f"GAN step ({settings.gan['vgg_layer']}), {size}", ours("gan")),
     ]
 
@@ -146,14 +147,20 @@ def startup(settings: Settings) -> list[Group]:
 
 
 def growth(settings: Settings) -> list[Group]:
-    """How the cost grows with pixels, blocks, scale and batch, float32."""
+    """How the cost grows with pixels (by backend), blocks, scale and batch, float32."""
     sides = [settings.height * factor // 4 for factor in (1, 2, 3, 4)]
-    base = {"precision": "float32", "options": {}}
 
-    def picture(side: int, scale: int, generator: dict[str, Any]) -> dict[str, Any]:
-        return _ours("upscale", height=side, width=side, scale=scale, generator=generator, **base)
+    def picture(
+        side: int, scale: int, generator: dict[str, Any], backend: str = "tensorflow"
+    ) -> dict[str, Any]:
+        size = {"height": side, "width": side, "scale": scale, "generator": generator}
+        return _ours("upscale", **size, **_computing(backend, "float32"))
 
-    pixels = [Contender(f"{side}x{side} px", picture(side, _SCALE, _LITE)) for side in sides]
+    pixels = [
+        Contender(f"{backend}, {side}x{side} px", picture(side, _SCALE, _LITE, backend))
+        for backend in settings.backends
+        for side in sides
+    ]
     blocks = [
         Contender(f"{count} blocks", picture(sides[1], _SCALE, {**_LITE, "blocks": count}))
         for count in (2, 4, 8, 16)

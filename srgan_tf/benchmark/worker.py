@@ -4,10 +4,12 @@ Weights are random: how long a network takes does not depend on them.
 """
 
 import dataclasses
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
+from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
@@ -48,7 +50,7 @@ def train(
     lr = tf.image.resize(hr, [crop // scale] * 2, "area")
     pair = pipeline.Pair(lr, images.unit_to_signed(hr))
     step = steps.distributed_step(strategy, made)
-    return _warm(lambda: step(pair)["generator_loss"].numpy()), batch, "image"
+    return _warm(lambda: [value.numpy() for value in step(pair).values()]), batch, "image"
 
 
 def upscale(
@@ -61,7 +63,7 @@ def upscale(
     options: dict,
 ) -> protocol.Prepared:
     """A picture through an exported model, uint8 in and out: SR megapixels a second."""
-    folder = _exported(GeneratorConfig(**generator), scale, precision)
+    folder = _exported_apart(GeneratorConfig(**generator), scale, precision)
     upscaler = Upscaler.load(folder.name, **options)
     lr = np.random.RandomState(0).randint(0, 256, (height, width, 3)).astype(np.uint8)
     run = _warm(lambda keep=folder: upscaler.upscale(lr) if keep else None)
@@ -97,6 +99,7 @@ def start(*, generator: dict, scale: int) -> protocol.Prepared:
         del keep  # It is removed when nobody holds it.
         subprocess.run(command, check=True, capture_output=True)
 
+    run.has_memory = False  # This process's is that of the export.
     return run, 1, "start"
 
 
@@ -109,9 +112,24 @@ def publish(*, generator: dict, scale: int) -> protocol.Prepared:
 def _exported(config: GeneratorConfig, scale: int, precision: str) -> tempfile.TemporaryDirectory:
     """Exports a new generator into a temporary folder."""
     folder = tempfile.TemporaryDirectory()
+    _export(folder.name, config, scale, precision)
+    return folder
+
+
+def _exported_apart(
+    config: GeneratorConfig, scale: int, precision: str
+) -> tempfile.TemporaryDirectory:
+    """Exports in a process of its own, so that its memory does not count as this one's."""
+    folder = tempfile.TemporaryDirectory()
+    with futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_export, folder.name, config, scale, precision).result()
+    return folder
+
+
+def _export(folder: str, config: GeneratorConfig, scale: int, precision: str) -> None:
     export.publish(
         generators.build(config, scale),
-        os.path.join(folder.name, "1"),
+        os.path.join(folder, "1"),
         source="benchmark",
         generator_config=config,
         precision=precision,
@@ -119,7 +137,6 @@ def _exported(config: GeneratorConfig, scale: int, precision: str) -> tempfile.T
         overwrite=False,
         facts={"step": 0},
     )
-    return folder
 
 
 def _train_config(
@@ -128,7 +145,8 @@ def _train_config(
     """The paper's run (VGG19 conv5_4, its discriminator), with random VGG kernels."""
     config = recipes.paper()
     stages = {name: dataclasses.replace(one, steps=0) for name, one in config.stages.active()}
-    stages[stage] = getattr(config.stages, stage)
+    chosen = getattr(config.stages, stage)
+    stages[stage] = dataclasses.replace(chosen, steps=chosen.steps or 1)
     if stage == "gan":
         stages[stage] = dataclasses.replace(stages[stage], vgg_layer=gan["vgg_layer"])
     return dataclasses.replace(

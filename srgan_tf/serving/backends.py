@@ -6,6 +6,9 @@ array. They are made ready when they are first called.
 """
 
 import functools
+import importlib
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,7 +61,7 @@ def openvino(
             "bfloat16 with --precision=bfloat16, or leave --backend out."
         )
     try:
-        import openvino as ov
+        ov = import_openvino()
     except ImportError as error:
         raise errors.InputError(
             "--backend=openvino: OpenVINO is not installed; run `pip install openvino` (the extra "
@@ -86,14 +89,43 @@ def openvino(
                 f"--backend=openvino cannot run this model ({reason}); leave --backend out."
             ) from error
 
+    # A compiled model answers one call at a time and fails on a second ("Infer Request is busy").
+    # One at a time it takes all cores, so nothing is lost.
+    lock = threading.Lock()
+
     def call(name: str, value: np.ndarray) -> np.ndarray:
-        results = compiled(name)({_INPUTS[name]: np.ascontiguousarray(value)})
+        with lock:
+            results = compiled(name)({_INPUTS[name]: np.ascontiguousarray(value)})
         return next(iter(results.values()))
 
     return {name: functools.partial(call, name) for name in signatures if name in _INPUTS}
+
+
+def import_openvino() -> Any:
+    """Imports OpenVINO without its telemetry, unless the program has imported it already.
+
+    It would tell Google Analytics of every import and conversion, from forks of this process: each
+    costs time, and beside TensorFlow's threads may never return. Without the package
+    `openvino_telemetry` OpenVINO leaves it out.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    name = "openvino_telemetry"
+    if "openvino" in sys.modules or name in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[name] = None  # Looks as if it was not installed.
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[name]
 
 
 BACKENDS: dict[str, Callable[[Mapping[str, Any], str | None, str], Functions]] = {
     "tensorflow": tensorflow,
     "openvino": openvino,
 }
+
+# What a backend takes of the memory that network.py counts, with a margin: OpenVINO was measured at
+# 0.3 to 0.6 of it (it merges activations and additions into convolutions).
+MEMORY_SHARE = {"tensorflow": 1.0, "openvino": 0.7}

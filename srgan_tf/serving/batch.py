@@ -34,20 +34,27 @@ def run(
     overwrite: bool = False,
     quality: int = photos.DEFAULT_QUALITY,
     summary: pictures.Summary | None = None,
+    since: int | None = None,
+    quiet: bool = False,
 ) -> pictures.Summary:
     """Does the jobs with a progress bar; a picture that fails does not stop the others.
 
     Interrupted, it leaves whole files only, and `upscaler` closed. They say which model made them,
-    and `quality` is that of JPEG and WebP. `summary` is what planning has noted already.
+    and `quality` is that of JPEG and WebP. `summary` is what planning has noted already; `since` is
+    explained in `pictures.wanted`; `quiet` leaves out the bar.
     """
     summary, todo = summary or pictures.Summary(), []
     for job in jobs:
-        wanted = pictures.wanted(job, upscaler.fingerprint, summary, overwrite=overwrite)
+        wanted = pictures.wanted(
+            job, upscaler.fingerprint, summary, overwrite=overwrite, since=since
+        )
         if wanted:
             todo.append((job, wanted))
     settings = writers.Settings(quality, metadata.software(__version__, upscaler.fingerprint))
     ready = len(jobs) - len(todo)
-    bar = terminal.progress(total=len(jobs), initial=ready, desc="upscale", unit="image")
+    bar = terminal.progress(
+        total=len(jobs), initial=ready, desc="upscale", unit="image", disable=quiet
+    )
     with bar, _Worker(upscaler, settings) as worker:
         begun: collections.deque[futures.Future] = collections.deque()
 
@@ -184,9 +191,9 @@ def _note(job: pictures.Job, error: BaseException | None, summary: pictures.Summ
     if not_an_image and not (job.named or looks_like_one):
         summary.other_files.append(job.source)
     elif isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError)):
-        summary.failed.append(f"{job.source}: not enough memory; try a smaller --memory_mb")
+        summary.fail(job.source, "memory", "not enough memory; try a smaller --memory_mb")
     else:  # Among them the encoder's limits, or a full disk.
-        summary.failed.append(f"{job.source}: {error}")
+        summary.fail(job.source, getattr(error, "kind", type(error).__name__), str(error))
 
 
 def _load(

@@ -27,6 +27,8 @@ def lines(directory: str, record: dict[str, Any]) -> list[str]:
     shown += [("signature", _signature(*one)) for one in record.get("signatures", {}).items()]
     verified = record.get("verified", {})
     shown += [("verified", _verified(*one)) for one in verified.get("signatures", {}).items()]
+    if "tiles" in verified:
+        shown.append(("verified", _tiles(verified["tiles"])))
     return [directory, *(f"  {name:<{_WIDTH}}{text}" for name, text in shown)]
 
 
@@ -111,6 +113,13 @@ def _shape(shape: list[int | None] | None) -> str:
     return f"[{', '.join('?' if side is None else str(side) for side in shape)}]"
 
 
-def _verified(name: str, found: dict[str, Any]) -> str:
+def _verified(name: str, found: dict[str, Any], other: str = "the checkpoint") -> str:
     psnr = "identical" if found["psnr"] is None else f"PSNR {found['psnr']} dB"
-    return f"{name}: at most {found['max_difference']:g} of 255 from the checkpoint, {psnr}"
+    return f"{name}: at most {found['max_difference']:g} of 255 from {other}, {psnr}"
+
+
+def _tiles(found: dict[str, Any] | str) -> str:
+    """Returns how far tiles are from the whole picture, or why that is not known."""
+    if isinstance(found, str):
+        return f"tiles: {found}"
+    return _verified("tiles", found, "the whole picture")

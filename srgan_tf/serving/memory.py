@@ -48,6 +48,10 @@ class Cost:
         """Returns the cost of networks that need so many bytes for their tensors."""
         return cls(_FACTOR * tile + _EXTRA, _FACTOR * part + _EXTRA if part else 0.0)
 
+    def times(self, share: float) -> "Cost":
+        """Returns the cost for a backend that takes `share` of it."""
+        return Cost(share * self.tile, share * self.part)
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:

@@ -1,5 +1,6 @@
 """Loads a model for upscaling from where it lies: a run folder, a SavedModel, or a wheel."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +35,14 @@ def load(
 ) -> tuple[engine_lib.Engine, dict[str, Any]]:
     """Returns the model and where it comes from; arguments and errors as `Upscaler.load`'s."""
     make = registry.lookup(backends.BACKENDS, backend, "backend")
-    prepare = functools.partial(make, precision=precision)
+    engine, origin = _load(path, checkpoint, weights, functools.partial(make, precision=precision))
+    cost = engine.cost.times(backends.MEMORY_SHARE[backend])
+    return dataclasses.replace(engine, cost=cost), origin
+
+
+def _load(
+    path: str, checkpoint: str, weights: str | None, prepare: _Prepare
+) -> tuple[engine_lib.Engine, dict[str, Any]]:
     if path in pretrained.PRETRAINED:
         if checkpoint != "last" or weights:
             raise errors.InputError(

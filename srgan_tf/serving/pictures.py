@@ -46,6 +46,38 @@ class Summary:
     by_others: list[str] = dataclasses.field(default_factory=list)
     other_files: list[str] = dataclasses.field(default_factory=list)
     failed: list[str] = dataclasses.field(default_factory=list)
+    reasons: dict[str, int] = dataclasses.field(default_factory=dict)  # Of those that have failed.
+
+    def fail(self, source: str, reason: str, text: str) -> None:
+        """Notes that a picture has failed: the reason in a few words, and all there is to say."""
+        self.failed.append(f"{source}: {text}")
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+    def add(self, other: "Summary") -> None:
+        """Adds what became of other jobs."""
+        for name, value in vars(other).items():
+            if isinstance(value, dict):
+                value = dict(collections.Counter(vars(self)[name]) + collections.Counter(value))
+                setattr(self, name, value)
+            else:
+                setattr(self, name, getattr(self, name) + value)
+
+    def table(self) -> str:
+        """Returns a line for each of done, skipped and failed: how many, and why."""
+        skipped = {
+            "there already": self.skipped,
+            "made by another model": len(self.by_others),
+            "no pictures": len(self.other_files),
+            "results of earlier runs": len(self.results),
+        }
+        rows = (("done", self.done, {}), ("skipped", 0, skipped), ("failed", 0, self.reasons))
+        lines = []
+        for what, number, reasons in rows:
+            common = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+            why = ", ".join(f"{reason}: {count:,}" for reason, count in common if count)
+            number = number or sum(reasons.values())
+            lines.append(f"{what:<8} {number:>13,}  {why}".rstrip())
+        return "\n".join(lines)
 
     def text(self, output: str) -> str:
         """Returns the closing lines for the terminal; failed pictures come last."""
@@ -83,7 +115,9 @@ class Summary:
         return not (self.failed or self.by_others)
 
 
-def wanted(job: Job, model: str, summary: Summary, *, overwrite: bool) -> list[str]:
+def wanted(
+    job: Job, model: str, summary: Summary, *, overwrite: bool, since: int | None = None
+) -> list[str]:
     """Returns which of the job's files are to be written; notes in `summary` if none is.
 
     Args:
@@ -91,15 +125,21 @@ def wanted(job: Job, model: str, summary: Summary, *, overwrite: bool) -> list[s
         model: the fingerprint that the files should name.
         summary: what has become of the jobs.
         overwrite: whether files that exist are written again.
+        since: when the run began (`files.now`), where another process of it may have done the job
+            and died before it could say so.
     """
     paths = [path for path in (job.target, job.comparison) if path]
     there = [path for path in paths if files.exists(path)]
+    if since is not None and there == paths and _made_since(paths, since, model):
+        summary.done += 1
+        return []
     if overwrite and not job.over_input:
         return paths
     if overwrite:
-        summary.failed.append(
-            f"{job.source}: {job.over_input} is one of the inputs and stays as it is; choose "
-            "another --output"
+        summary.fail(
+            job.source,
+            "an input, too",
+            f"{job.over_input} is one of the inputs and stays as it is; choose another --output",
         )
         return []
     makers = {path: photos.made_by(path) for path in there}
@@ -112,6 +152,12 @@ def wanted(job: Job, model: str, summary: Summary, *, overwrite: bool) -> list[s
         summary.skipped += 1
         summary.unmarked += None in makers.values()
     return missing
+
+
+def _made_since(paths: Sequence[str], since: int, model: str) -> bool:
+    return all(
+        files.modified(path) >= since and photos.made_by(path) in (None, model) for path in paths
+    )
 
 
 def plan(

@@ -10,6 +10,7 @@ are made by the first, or by all together, at the same step.
 import contextlib
 import signal
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,9 @@ _LOST = (
 )
 
 Scalars = dict[str, tf.Tensor]
+# The others take what a process gives from it: one that ends at once may be gone before they have,
+# and be taken for lost.
+_LINGER_SECONDS = 3.0
 # A message that goes from one process to the others may have so many bytes.
 _TEXT_BYTES = 1000
 
@@ -149,6 +153,7 @@ class Workers(Team):
             return
         which = int(np.flatnonzero(codes)[0])
         text = self._said_by(which, f"{failed or ''}")
+        time.sleep(_LINGER_SECONDS)
         if failed:
             raise failed
         kind = errors.InputError if codes[which] == 1 else errors.RunError

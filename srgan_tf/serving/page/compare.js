@@ -16,8 +16,10 @@ class Compare extends HTMLElement {
     this.removeAttribute("ready");
     this.picture = { width: number(this, "width"), height: number(this, "height") };
     root.innerHTML = `<style>${COMMON}
-      .view { position: relative; overflow: hidden; touch-action: none; cursor: grab;
-        height: clamp(18rem, 68vh, 46rem); border-radius: .6rem; ${CHECKS};
+      /* As high as the pictures need, so that no empty room is above and below them on phones. */
+      .view { position: relative; overflow: hidden; touch-action: none; cursor: grab; width: 100%;
+        aspect-ratio: ${this.picture.width} / ${this.picture.height}; min-height: 15rem;
+        max-height: clamp(18rem, 68vh, 46rem); border-radius: .6rem; ${CHECKS};
         border: 1px solid var(--border-color-primary); margin: .9rem 0 .6rem; }
       .view:active { cursor: grabbing; }
       .layer { position: absolute; inset: 0; overflow: hidden; }
@@ -39,7 +41,7 @@ class Compare extends HTMLElement {
       .zooms button { min-width: 2.9rem; }
       .sr { position: absolute; clip-path: inset(50%); }
       :host(:fullscreen) { background: var(--body-background-fill); padding: 1rem; }
-      :host(:fullscreen) .view { height: calc(100vh - 9.5rem); }</style>
+      :host(:fullscreen) .view { height: calc(100vh - 9.5rem); max-height: none; }</style>
     <div class="row">
       <span class="row zooms" role="group" aria-label="Zoom"></span>
       <button id="full" type="button">Full screen</button>
