@@ -36,9 +36,9 @@ _ENVIRONMENT = {
     "RAY_health_check_failure_threshold": "4",
     # Within this time, 5 s by itself, a new process learns the cluster's id, or is refused for it.
     "RAY_gcs_rpc_server_connect_timeout_s": "60",
+    # The suite's own processes fill the machine's memory as they like.
     # Ray gives its workers less of the cores than others get, which here do not lie idle.
     "RAY_worker_niceness": "0",
-    # The suite's own processes fill the machine's memory as they like.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
 }
