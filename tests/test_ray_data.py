@@ -38,7 +38,7 @@ FLAGS = [
 PHOTOS = 32
 PICTURES = 90
 WRITTEN = "**/*_x2.png"
-LIMIT = 240.0
+LIMIT = 500.0
 
 
 @pytest.fixture(scope="module")
