@@ -22,7 +22,7 @@ from collections.abc import Callable
 import pytest
 
 _STORE_BYTES = 100_000_000
-_START_SECONDS = 120.0
+_START_SECONDS = 80.0
 # Ray gives a node 30 s to start, which the rest of the suite on the same cores may not leave it.
 _TRIES = 2
 # A cluster's processes and its drivers must have the same token: whether Ray's file of one is there
