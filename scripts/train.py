@@ -110,6 +110,8 @@ def _check_engine() -> None:
         ray_cluster.require()
         if _DEVICES.value:
             raise errors.InputError("With --engine=ray leave --devices out: Ray gives out GPUs.")
+        if flags.FLAGS[_GPUS_PER_WORKER.name].present and not _USE_GPU.value:
+            raise errors.InputError("--gpus_per_worker counts with --use_gpu alone; give both.")
         return
     ours = (_RAY_ADDRESS, _NUM_WORKERS, _CPUS_PER_WORKER, _USE_GPU, _GPUS_PER_WORKER, _MAX_FAILURES)
     given = [f"--{flag.name}" for flag in ours if flags.FLAGS[flag.name].present]

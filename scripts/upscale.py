@@ -154,6 +154,10 @@ def _refuse_senseless_flags() -> None:
     for flag in _RAY_OPTIONS:
         if flag.present and _ENGINE.value != "ray":
             raise errors.InputError(f"--{flag.name} is for --engine=ray; give both, or neither.")
+    if _RAY_GPUS.value > 1 and _RAY_GPUS.value % 1:
+        raise errors.InputError(
+            f"--ray_gpus={_RAY_GPUS.value:g}: give a part of one GPU, or a whole number."
+        )
 
 
 def _here(inputs: list[str], output: str) -> "pictures.Summary":
@@ -187,6 +191,7 @@ def _on_cluster(inputs: list[str], output: str) -> "pictures.Summary":
             overwrite=_OVERWRITE.value,
             quality=_quality(),
             summary=summary,
+            grows=not ray_cluster.is_alone(_RAY_ADDRESS.value),
         )
     cli.emit(summary.table())
     return summary

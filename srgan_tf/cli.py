@@ -113,7 +113,7 @@ def run(main: Callable[[list[str]], int | None], *, doc: str | None, module: str
             sys.stderr.write(f"{name}: interrupted.\n")
             return EXIT_INTERRUPTED
         except Exception as error:
-            reason = _machine_reason(error)
+            reason = machine_reason(error)
             if reason is None:
                 raise
             logging.debug("%s", reason, exc_info=True)
@@ -145,7 +145,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
         sys.exit(EXIT_INPUT_ERROR)
 
 
-def _machine_reason(error: Exception) -> str | None:
+def machine_reason(error: Exception) -> str | None:
     """Returns one line about files, disk or memory; None for any other exception (a bug)."""
     if isinstance(error, OSError):
         named = error.strerror and error.filename is not None

@@ -21,7 +21,7 @@ from absl import logging
 from srgan_tf import errors, files, ray_cluster
 
 # How often Ray starts a task again whose worker or node has died.
-_RETRIES = 5
+RETRIES = 5
 _PER_CORE = 2  # Tasks: one that runs and one that waits, so that no core is idle.
 _NEEDED = ("absl", "numpy", "PIL", "tensorflow", "tqdm")
 _PACKAGES = ("srgan_tf", "data_prep")
@@ -46,7 +46,7 @@ def connected(address: str | None) -> Iterator[None]:
     Raises:
         errors.InputError: Ray is not installed, or there is no such cluster.
     """
-    ray = ray_cluster.connect(address, quiet=True, modules=_modules())
+    ray = ray_cluster.connect(address, quiet=True, modules=modules())
     with contextlib.redirect_stdout(_Notes()):
         try:
             before = _alive(ray)
@@ -84,8 +84,7 @@ def require_fit(output: str, inputs: Sequence[str]) -> None:
     # A folder of the same name proves nothing.
     probe = os.path.join(output, f".{files.writer()}.probe")
     files.write_atomically(probe, [])
-    local = [path for path in (probe, *inputs) if not files.is_remote(path)]
-    look = ray.remote(num_cpus=0)(_looker(output, probe, local))
+    look = ray.remote(num_cpus=0)(_looker(output, probe, (probe, *inputs)))
     asked = {}
     try:
         for node in ray.nodes():
@@ -93,6 +92,8 @@ def require_fit(output: str, inputs: Sequence[str]) -> None:
                 there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
                 ref = look.options(scheduling_strategy=there).remote()
                 asked[ref] = node["NodeManagerAddress"]
+        if not asked:
+            logging.warning("No node of the Ray cluster has cores for work; waiting for one.")
         for ref, name in asked.items():
             try:
                 lacks = ray.get(ref)
@@ -117,7 +118,7 @@ def run(
         Exception: what `task` has raised.
     """
     ray = ray_cluster.require()
-    remote = ray.remote(num_cpus=cpus, max_retries=_RETRIES)(_each)
+    remote = ray.remote(num_cpus=cpus, max_retries=RETRIES)(_each)
     pending: dict[Any, list[Any]] = {}
     jobs = iter(jobs)
     try:
@@ -136,8 +137,10 @@ def cause(error: BaseException) -> BaseException:
     """Returns what a task or an actor has raised, without Ray's wrappers."""
     ray = ray_cluster.require()
     while isinstance(error, ray.exceptions.RayError):
-        inner = getattr(error, "cause", None) or error.__cause__
-        if not isinstance(inner, BaseException) or inner is error:
+        # What an actor's constructor has raised is an argument alone.
+        inner = (getattr(error, "cause", None), *error.args, error.__cause__)
+        inner = next((one for one in inner if isinstance(one, BaseException)), error)
+        if inner is error:
             break
         error = inner
     return error
@@ -169,7 +172,6 @@ def _looker(output: str, probe: str, paths: Sequence[str]) -> Callable[[], str]:
 
     def look() -> str:
         import importlib.util
-        import os
 
         for name in (*needed, "srgan_tf"):
             if importlib.util.find_spec(name) is None:
@@ -178,17 +180,26 @@ def _looker(output: str, probe: str, paths: Sequence[str]) -> Callable[[], str]:
 
         if pillow != PIL.__version__:
             return f"has Pillow {PIL.__version__}, this one {pillow}: results would differ"
+        from srgan_tf import files
+
         for path in paths:
-            if not os.path.lexists(path):
+            try:
+                why = "" if files.exists(path) else "there is no such file"
+            except Exception as error:  # Of remote file systems: whatever their plugins raise.
+                why = " ".join(str(error).split())[:200]
+            if why:
                 shown = output if path == probe else path
-                return f"does not see {shown}: it has to be on a file system that all nodes share"
+                return (
+                    f"does not see {shown} ({why}): it has to be on a file system that all nodes "
+                    "share"
+                )
         return ""
 
     return look
 
 
-def _modules() -> list[str]:
-    """Returns the folders of this package, unless the submitted job brings modules of its own."""
+def modules() -> list[str]:
+    """Returns folders for the workers: this package, unless a submitted job brings modules."""
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
     if "py_modules" in (job.get("runtime_env") or {}):
         return []

@@ -18,8 +18,6 @@ _PROBE_SECONDS = 10.0
 _ENVIRONMENT = {
     # Nothing is reported to anybody.
     "RAY_USAGE_STATS_ENABLED": "0",
-    # What processes without a GPU see of GPUs stays as it is; without this Ray announces a change.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Its colours are for terminals alone.
     "RAY_COLOR_PREFIX": "0",
 }
@@ -44,6 +42,11 @@ def define_flags(work: str) -> tuple[flags.FlagHolder, flags.FlagHolder]:
         "part of (default: the variable RAY_ADDRESS, else a cluster made here for this command).",
     )
     return engine, address
+
+
+def is_alone(address: str | None) -> bool:
+    """Returns whether `connect` makes a cluster of this machine alone, which nothing can join."""
+    return not (address or os.environ.get("RAY_ADDRESS"))
 
 
 def connect(

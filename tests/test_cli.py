@@ -23,7 +23,7 @@ def test_file_errors_are_one_line_that_names_the_file(tmp_path):
         (lambda: tf.io.gfile.makedirs(str(taken / "x")), [str(taken)]),
         (lambda: tf.io.gfile.listdir("nowhere://x"), ["nowhere"]),
     ):
-        reason = cli._machine_reason(_raised(call))
+        reason = cli.machine_reason(_raised(call))
         assert all(word in reason for word in words)
         assert "\n" not in reason
         assert "{{" not in reason
@@ -38,7 +38,7 @@ def test_file_errors_are_one_line_that_names_the_file(tmp_path):
     ],
 )
 def test_what_is_exhausted_is_said(message):
-    reason = cli._machine_reason(tf.errors.ResourceExhaustedError(None, None, message))
+    reason = cli.machine_reason(tf.errors.ResourceExhaustedError(None, None, message))
     assert "No space left" in reason or "OOM when allocating tensor" in reason
     assert "\n" not in reason
 
@@ -52,7 +52,7 @@ def test_what_is_exhausted_is_said(message):
     ],
 )
 def test_bugs_are_not_swallowed(bug):
-    assert cli._machine_reason(bug) is None
+    assert cli.machine_reason(bug) is None
 
 
 def test_wrong_flags_are_one_line(capsys):

@@ -3,6 +3,7 @@
 The tests share the cluster and run in the order of this file: what one kills the next one replaces.
 """
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -21,6 +22,9 @@ from test_data_prep import contents
 
 from data_prep import convert, sources
 from data_prep.settings import Settings
+from srgan_tf import clusters, errors
+from srgan_tf.serving import batch_ray
+from srgan_tf.serving import pictures as pictures_lib
 
 pytestmark = pytest.mark.skipif(
     ray_cluster.why_not() is not None, reason=str(ray_cluster.why_not())
@@ -201,14 +205,84 @@ def test_upscale_with_a_node_killed_gives_the_same_pixels(cluster, run_dir, pict
     for name in names:
         np.testing.assert_array_equal(Image.open(output / name), Image.open(here / name))
 
-    written = {path: path.stat().st_mtime_ns for path in output.rglob("*.png")}
-    code, out, _ = finish(start(cluster, UPSCALE, *flags, folder=tmp_path))
-    assert code == 1
-    assert out.splitlines()[:2] == [
-        "done                 0",
-        f"skipped  {PICTURES + 1:>13}  there already: {PICTURES}, no pictures: 1",
-    ]
-    assert {path: path.stat().st_mtime_ns for path in output.rglob("*.png")} == written
+
+def on_the_cluster(cluster, pictures, model, output, actors=None):
+    """Runs what the command does, in this process; returns the summary."""
+    summary = pictures_lib.Summary()
+    output.mkdir()
+    with clusters.connected(cluster.address):
+        batch_ray.run(
+            pictures_lib.plan([str(pictures)], str(output), scale=2),
+            model,
+            actors=actors or batch_ray.Actors(most=1),
+            output=str(output),
+            overwrite=False,
+            quality=90,
+            summary=summary,
+            grows=True,
+        )
+    return summary
+
+
+def test_a_picture_that_kills_its_process_is_named_and_all_others_are_done(
+    cluster, run_dir, tmp_path, monkeypatch
+):
+    """With half a GPU for the actor; TensorFlow finds none and computes without."""
+    folder, output = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    names = [f"{index}.png" for index in range(16)] + ["deadly.png"]
+    for index, name in enumerate(names):
+        Image.fromarray(fixtures.photo_like(20, 24, seed=index)).save(folder / name)
+
+    class Dies(batch_ray._Upscaling):
+        def __call__(self, table):
+            if any(b"deadly" in source for source in table["source"].to_pylist()):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__call__(table)
+
+    monkeypatch.setattr(batch_ray, "_Upscaling", Dies)
+    monkeypatch.setattr(clusters, "RETRIES", 1)
+    node = cluster.add_node(gpus=1)
+    model, _ = batch_ray.look_at(str(run_dir), {})
+    actors = batch_ray.Actors(most=1, gpus=0.5)
+    summary = on_the_cluster(cluster, folder, model, output, actors)
+    node.kill()
+    assert summary.done == len(names) - 1 == count(output, WRITTEN)
+    (failed,) = summary.failed
+    assert failed.startswith(f"{folder}/deadly.png: the process that worked at it was killed")
+    assert summary.reasons == {"killed": 1}
+
+
+def test_a_node_with_another_model_is_one_line(cluster, run_dir, pictures, tmp_path):
+    model, _ = batch_ray.look_at(str(run_dir), {})
+    other = dataclasses.replace(model, fingerprint="another")
+    with pytest.raises(errors.InputError, match="has another model in .* than this machine$"):
+        on_the_cluster(cluster, pictures, other, tmp_path / "out")
+    assert not [*(tmp_path / "out").iterdir()]
+
+
+def test_what_a_node_lacks_is_said_of_it(cluster, tmp_path, monkeypatch):
+    with clusters.connected(cluster.address):
+        clusters.require_fit(str(tmp_path), [str(tmp_path)])
+        for path in (tmp_path / "nowhere", "nosuch://bucket/photos"):
+            with pytest.raises(
+                errors.InputError, match=rf"node 127\.0\.0\.\d+ of .* does not see {path} "
+            ):
+                clusters.require_fit(str(tmp_path), [str(path)])
+        monkeypatch.setattr(clusters, "_NEEDED", ("numpy", "no_such_library"))
+        with pytest.raises(errors.InputError, match="cannot import no_such_library"):
+            clusters.require_fit(str(tmp_path), [])
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_machine_that_has_no_room_is_refused_where_none_can_join():
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0, "memory": 1e9}}]
+    actors = batch_ray.Actors(cpus=2, memory_mb=500)
+    assert batch_ray._fit(nodes, actors, grows=False) == 2
+    large = dataclasses.replace(actors, memory_mb=1500)
+    assert batch_ray._fit(nodes, large, grows=True) == 0
+    with pytest.raises(errors.InputError, match="no room for an actor .2 cores, 0 GPUs, 1500 MB"):
+        batch_ray._fit(nodes, large, grows=False)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +292,7 @@ def test_upscale_with_a_node_killed_gives_the_same_pixels(cluster, run_dir, pict
         (PREPARE, ("--workers=2",), "--workers is for --engine=local"),
         (PREPARE, ("--make_lr",), "--engine is for records"),
         (UPSCALE, ("--server=grpc://x:1",), "--engine=ray has the model in its own processes"),
+        (UPSCALE, ("--model=m", "--ray_gpus=1.5"), "--ray_gpus=1.5: give a part of one GPU, or"),
         (UPSCALE, ("--engine=local", "--model=m"), "--ray_address is for --engine=ray"),
     ],
 )

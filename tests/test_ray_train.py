@@ -148,9 +148,26 @@ def test_a_cluster_of_this_machine_that_is_too_small(monkeypatch):
     [
         (["--num_workers=2"], "--num_workers count with --engine=ray alone"),
         (["--engine=ray", "--devices=cpu:0"], "leave --devices out"),
+        (["--engine=ray", "--gpus_per_worker=8"], "--gpus_per_worker counts with --use_gpu alone"),
     ],
 )
 def test_flags_of_the_other_engine_are_refused(flags, words):
     command = [sys.executable, fixtures.ROOT / "scripts" / "train.py", "--data=a", "--run_dir=b"]
     done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_stop_is_heard_where_nodes_are_lost_and_there_is_no_room(cluster, data, tmp_path, caplog):
+    """The last test of the cluster: none of its nodes is left."""
+    run_dir = tmp_path / "run"
+    cluster.nodes[1].kill()  # If it is there.
+
+    def lose_and_stop():
+        cluster.nodes[0].kill()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    lost = When(run_dir, 5, lose_and_stop)
+    assert train(cluster, data, run_dir, num_workers=1, cpus_per_worker=2) == 130
+    assert lost.done and "Stopped while there were no workers" in caplog.text
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert run_folder.find_checkpoint(str(run_dir))

@@ -11,6 +11,8 @@ import json
 import logging as python_logging
 import os
 import re
+import traceback
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -24,6 +26,10 @@ from srgan_tf.serving import pictures
 _AT_A_TIME = 16
 _SHARE = 8  # Of the pictures of an actor, so that all end at the same time.
 _WAITING = 2  # Parts that an actor works at or has ready.
+_KILLED = (
+    "the process that worked at it was killed again and again, perhaps for want of memory; try it "
+    "alone, with a smaller --memory_mb"
+)
 _TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]{6}\.tmp")
 
 
@@ -64,44 +70,78 @@ def run(
     overwrite: bool,
     quality: int,
     summary: pictures.Summary,
+    grows: bool,
 ) -> None:
     """Does the jobs on the connected cluster with a progress bar; notes in `summary` what became.
 
+    Where none of the nodes has room for an actor, it waits if the cluster `grows`.
+
     Raises:
-        errors.InputError: a node has another model under its path, or lacks a library.
+        errors.InputError: a node has another model under its path, or lacks a library; there is no
+            room for an actor and never will be.
     """
     import ray
 
-    data = _quiet_data()
     writing = Writing(overwrite, quality, files.now(output))
-    fit = _fit(ray.nodes(), actors)
+    fit = _fit(ray.nodes(), actors, grows)
     most = min(actors.most or fit, len(jobs)) or 1
     size = max(1, min(_AT_A_TIME, len(jobs) // (_SHARE * most)))
+    todo = {job.target: job for job in jobs}
+    bar = terminal.progress(total=len(jobs), desc="upscale", unit="image")
+    try:
+        with bar:
+            # What processes were killed at is done alone, so that only the culprit is given up.
+            for part_size in dict.fromkeys((size, 1)):
+                for row in _rows(list(todo.values()), part_size, model, writing, actors, most):
+                    if row["fault"]:
+                        raise RuntimeError(f"An actor has failed:\n{row['fault']}")
+                    summary.add(pictures.Summary(**json.loads(row["summary"])))
+                    targets = json.loads(row["targets"])
+                    bar.update(len(targets))
+                    for target in targets:
+                        del todo[target]
+                if not todo:
+                    break
+    except ray.exceptions.RayError as error:
+        raise _explained(error) from error
+    for job in todo.values():
+        summary.fail(job.source, "killed", _KILLED)
+    _remove_leftovers({path for job in jobs for path in (job.target, job.comparison) if path})
+
+
+def _rows(
+    jobs: Sequence[pictures.Job],
+    size: int,
+    model: Model,
+    writing: Writing,
+    actors: Actors,
+    most: int,
+) -> Iterator[dict[str, Any]]:
+    """Yields what actors, `most` at first, return of the jobs; nothing of those they died at."""
+    import ray
+
+    data = _quiet_data()
     parts = data.from_arrow(list(_tables(jobs, size)))
     pool = data.ActorPoolStrategy(
         min_size=1,
         max_size=min(actors.most or len(jobs), len(jobs)),
-        initial_size=most,
+        initial_size=min(most, len(jobs)),
         max_tasks_in_flight_per_actor=_WAITING,
     )
-    results = parts.map_batches(
-        _Upscaling,
-        compute=pool,
-        batch_format="pyarrow",
-        fn_constructor_args=[model, writing, actors],
-        num_cpus=actors.cpus,
-        num_gpus=actors.gpus or None,
-        memory=actors.memory_mb * 1_000_000 or None,
-    )
-    bar = terminal.progress(total=len(jobs), desc="upscale", unit="image")
-    try:
-        with bar:
-            for row in results.iter_rows():
-                summary.add(pictures.Summary(**json.loads(row["summary"])))
-                bar.update(row["pictures"])
-    except ray.exceptions.RayError as error:
-        raise _explained(error) from error
-    _remove_leftovers({path for job in jobs for path in (job.target, job.comparison) if path})
+    with warnings.catch_warnings():  # Retries have no parameter of their own in Ray 2.60.
+        warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
+        results = parts.map_batches(
+            _Upscaling,
+            compute=pool,
+            batch_size=size,  # A block each.
+            batch_format="pyarrow",
+            fn_constructor_args=[model, writing, actors],
+            num_cpus=actors.cpus,
+            num_gpus=actors.gpus or None,
+            memory=actors.memory_mb * 1_000_000 or None,
+            max_task_retries=clusters.RETRIES,
+        )
+    yield from results.iter_rows()
 
 
 def look_at(path: str, options: dict[str, Any]) -> tuple[Model, int]:
@@ -151,8 +191,17 @@ class _Upscaling:
             )
             for row in table.to_pylist()
         ]
-        summary = batch.run(jobs, self._upscaler, quiet=True, **dataclasses.asdict(self._writing))
-        return {"pictures": [len(jobs)], "summary": [json.dumps(dataclasses.asdict(summary))]}
+        summary, fault = pictures.Summary(), ""
+        settings = dataclasses.asdict(self._writing)
+        try:
+            batch.run(jobs, self._upscaler, quiet=True, summary=summary, **settings)
+        except Exception:  # Raised, Ray would take it for a part that is to be left out.
+            fault = traceback.format_exc()
+        return {
+            "targets": [json.dumps([job.target for job in jobs])],
+            "summary": [json.dumps(dataclasses.asdict(summary))],
+            "fault": [fault],
+        }
 
 
 def _tables(jobs: Sequence[pictures.Job], size: int) -> Iterator[Any]:
@@ -174,15 +223,18 @@ def _quiet_data() -> Any:
     """Returns Ray Data, without its own bars and reports."""
     from ray import data
 
-    python_logging.getLogger("ray.data").setLevel(python_logging.ERROR)
+    # Errors are said by the command.
+    python_logging.getLogger("ray.data").setLevel(python_logging.CRITICAL)
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # A part of large pictures takes its time.
+    context.max_errored_blocks = -1  # Those whose processes were killed; see `run`.
     return data
 
 
-def _fit(nodes: Sequence[dict[str, Any]], actors: Actors) -> int:
-    """Returns how many actors the nodes hold that are there; warns if it is none."""
+def _fit(nodes: Sequence[dict[str, Any]], actors: Actors, grows: bool) -> int:
+    """Returns how many actors the nodes hold that are there; warns if it is none, or refuses."""
     wanted = {"CPU": actors.cpus, "GPU": actors.gpus, "memory": actors.memory_mb * 1_000_000}
     number = 0
     for node in nodes:
@@ -190,10 +242,14 @@ def _fit(nodes: Sequence[dict[str, Any]], actors: Actors) -> int:
             has = node["Resources"]
             number += int(min(has.get(name, 0) // need for name, need in wanted.items() if need))
     if not number:
-        logging.warning(
-            "no node has what an actor is to get (%d cores, %g GPUs, %d MB); waiting for one",
-            *(actors.cpus, actors.gpus, actors.memory_mb),
-        )
+        what = f"{actors.cpus} cores, {actors.gpus:g} GPUs, {actors.memory_mb} MB"
+        if not grows:
+            raise errors.InputError(
+                f"This machine, which is all of the cluster, has no room for an actor ({what}): "
+                "lower --ray_cpus, --ray_gpus or --memory_mb, or name a cluster "
+                "(--ray_address=HOST:PORT)."
+            )
+        logging.warning("no node has what an actor is to get (%s); waiting for one", what)
     return number
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from absl import logging
 
-from srgan_tf import cli, errors, files, ray_cluster
+from srgan_tf import cli, clusters, errors, files, ray_cluster
 from srgan_tf.config import TrainConfig
 from srgan_tf.training import stopping
 
@@ -56,7 +56,7 @@ class Line:
         self._signal, self._end, self._heard = 0, (0, ""), False
 
     async def ask(self, number: int) -> bool:
-        """Asks the workers to stop as by a signal; returns whether any was ever there."""
+        """Asks the workers to stop as by a signal; returns whether any is there."""
         self._signal = number
         self._asked.set()
         return self._heard
@@ -66,6 +66,10 @@ class Line:
         self._heard = True
         await self._asked.wait()
         return self._signal
+
+    async def lost(self) -> None:
+        """Says that there are no workers until Ray starts others."""
+        self._heard = False
 
     async def end(self, code: int, text: str) -> None:
         """Says that the run cannot go on; the first to say so counts."""
@@ -98,9 +102,12 @@ def train(config: TrainConfig, *, data_dir: str, run_dir: str, cluster: Cluster)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with stopping.StopRequest() as stop:
-        ray = ray_cluster.connect(cluster.address)
+        ray = ray_cluster.connect(cluster.address, modules=clusters.modules())
         try:
             _check_room(ray, cluster)
+            clusters.require_fit(
+                _nearest_folder(run_dir), [data_dir] if files.exists(data_dir) else []
+            )
             stop.between_steps()
             return _drive(ray, config, data_dir, run_dir, cluster, stop)
         finally:
@@ -117,8 +124,10 @@ def _drive(ray, config, data_dir, run_dir, cluster, stop) -> int:
     line = ray.remote(num_cpus=0, scheduling_strategy=here)(Line).remote()
     settings = {"config": config, "data_dir": data_dir, "run_dir": run_dir, "line": line}
     settings |= {"folder": os.getcwd(), "verbosity": logging.get_verbosity()}
-    trainer = _trainer(settings, cluster, *_result_folder(run_dir))
-    return _wait(ray, line, _Fit(trainer), cluster, stop)
+    settings["use_gpu"] = cluster.use_gpu
+    storage = _result_folder(run_dir)
+    fit = _Fit(_trainer(settings, cluster, *storage), storage)
+    return _wait(ray, line, fit, cluster, stop)
 
 
 def _result_folder(run_dir: str) -> tuple[str, str]:
@@ -128,6 +137,14 @@ def _result_folder(run_dir: str) -> tuple[str, str]:
     """
     folder, name = os.path.split(run_dir.rstrip("/"))
     return folder, f".{name}.ray"
+
+
+def _nearest_folder(path: str) -> str:
+    """Returns the folder that `path` is in, or will be: the innermost that is there already."""
+    folder = os.path.dirname(path.rstrip("/"))
+    while not (files.is_remote(folder) or os.path.isdir(folder)):
+        folder = os.path.dirname(folder)
+    return folder
 
 
 def _trainer(settings: dict[str, Any], cluster: Cluster, storage: str, name: str):
@@ -148,7 +165,7 @@ def _trainer(settings: dict[str, Any], cluster: Cluster, storage: str, name: str
             name=name,
             storage_path=storage,
             failure_config=ray_train.FailureConfig(max_failures=cluster.max_failures),
-            callbacks=[_again()],
+            callbacks=[_again(settings["line"])],
             logging_config=ray_train.LoggingConfig(log_level="ERROR"),
         ),
     )
@@ -160,13 +177,14 @@ def _resources(cluster: Cluster) -> dict[str, int]:
     return {"CPU": cluster.cpus_per_worker, **gpus}
 
 
-def _again():
+def _again(line):
     """Returns what says, beside Ray's controller, that workers failed and are started again."""
     from ray import train as ray_train
 
     class Again(ray_train.UserCallback):
         def after_exception(self, run_context, worker_exceptions):
             del run_context
+            line.lost.remote()
             cli.log_as_commands_do()
             for rank, error in sorted(worker_exceptions.items()):
                 logging.warning("Worker %d failed: %s", rank, _first_line(error))
@@ -177,9 +195,10 @@ def _again():
 class _Fit(threading.Thread):
     """Runs the trainer. In the main thread it would take the signals, and kill the workers."""
 
-    def __init__(self, trainer: Any):
+    def __init__(self, trainer: Any, storage: tuple[str, str]):
         super().__init__(daemon=True)
         self._trainer = trainer
+        self.storage = storage
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -193,19 +212,22 @@ class _Fit(threading.Thread):
 def _wait(ray, line, fit: _Fit, cluster: Cluster, stop: stopping.StopRequest) -> int:
     """Returns the exit code of the first worker; passes a stop on to all."""
     fit.start()
-    ended, asked = line.ended.remote(), False
+    ended = line.ended.remote()
     while fit.is_alive():
-        if stop.signal and not asked:
-            asked = True
-            if not ray.get(line.ask.remote(stop.signal)):
-                logging.info("Stopped before the workers began: there was nothing to save.")
-                return stop.exit_code
+        if stop.signal and not ray.get(line.ask.remote(stop.signal)):
+            logging.info("Stopped while there were no workers: there was nothing to save.")
+            return stop.exit_code
         ready, _ = ray.wait([ended], timeout=_LOOK_SECONDS)
         if ready:
             code, text = ray.get(ended)
             raise (errors.InputError if code == cli.EXIT_INPUT_ERROR else errors.RunError)(text)
     if fit.error is not None:
         logging.debug("Ray Train ended with an error.", exc_info=fit.error)
+        if not getattr(fit.error, "worker_failures", None):
+            folder = os.path.join(*fit.storage)
+            raise errors.RunError(
+                f"Ray Train, which keeps its files in {folder}, failed: {_first_line(fit.error)}"
+            ) from fit.error
         raise errors.RunError(
             f"The workers failed more often than --max_failures={cluster.max_failures}; at last: "
             f"{_first_line(fit.error)}. The same command goes on from the newest checkpoint."
@@ -234,7 +256,7 @@ def _check_room(ray: types.ModuleType, cluster: Cluster) -> None:
     if not short:
         return
     text = f"{cluster.num_workers} workers need {' and '.join(short)} in the cluster"
-    if not (cluster.address or os.environ.get("RAY_ADDRESS")):
+    if ray_cluster.is_alone(cluster.address):
         raise errors.InputError(
             f"{text}, which is this machine alone: lower --num_workers or --cpus_per_worker, or "
             "name a cluster (--ray_address=HOST:PORT)."
@@ -254,8 +276,12 @@ def _work(settings: dict[str, Any]) -> int:
     rank, line = ray_train.get_context().get_world_rank(), settings["line"]
     cli.log_as_commands_do(logging.WARNING if rank else settings["verbosity"])
     cli.import_tensorflow()
+    import tensorflow as tf
+
     from srgan_tf.training import loop, team
 
+    if not settings["use_gpu"]:  # Ray hides none, and TensorFlow would take all.
+        tf.config.set_visible_devices([], "GPU")
     stop = stopping.StopRequest()
     _in_background(lambda: stop.ask(ray.get(line.asked.remote())))
     folders = {name: settings[name] for name in ("data_dir", "run_dir")}
@@ -263,10 +289,10 @@ def _work(settings: dict[str, Any]) -> int:
         return loop.train(settings["config"], **folders, stop=stop)
     except team.Lost:
         raise
-    except (errors.InputError, errors.RunError) as error:
+    except (errors.InputError, errors.RunError, tf.errors.ResourceExhaustedError) as error:
         mistake = isinstance(error, errors.InputError)
         code = cli.EXIT_INPUT_ERROR if mistake else cli.EXIT_RUN_ERROR
-        ray.get(line.end.remote(code, str(error)))
+        ray.get(line.end.remote(code, cli.machine_reason(error) or str(error)))
         # The driver ends all; to return, or to raise, would be taken for success, or for a reason
         # to start again.
         threading.Event().wait()

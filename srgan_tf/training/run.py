@@ -177,6 +177,8 @@ class Run:
         curve = None
         if self._team.first:
             curve = curves.write_curves(self._run_dir, self._validator.bicubic_psnr)
+        # Schedulers kill the others soon after one has ended: the first has saved and drawn by now.
+        self._team.from_first(0)
         step = int(self._state.step.numpy())
         waited = self._feed.clock.total_share
         if waited is not None:
