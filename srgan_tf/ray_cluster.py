@@ -18,6 +18,9 @@ _PROBE_SECONDS = 10.0
 _ENVIRONMENT = {
     # Nothing is reported to anybody.
     "RAY_USAGE_STATS_ENABLED": "0",
+    # What its C++ parts call errors (an actor could not start again, were its arguments lost) would
+    # stand among the lines of the command.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     # Its colours are for terminals alone.
     "RAY_COLOR_PREFIX": "0",
 }
