@@ -31,10 +31,11 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # A dead node is noticed within seconds instead of half a minute.
+    # A dead node, which refuses at once, is noticed within seconds instead of half a minute; one
+    # that only waits for its turn on a busy machine is not taken for dead.
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_timeout_ms": "10000",
     "RAY_health_check_failure_threshold": "4",
     # Within this time, 5 s by itself, a new process learns the cluster's id, or is refused for it.
     "RAY_gcs_rpc_server_connect_timeout_s": "60",
