@@ -96,7 +96,10 @@ setuptools.setup(
         *setuptools.find_packages(include=["srgan_tf", "srgan_tf.*", "data_prep", "data_prep.*"]),
         "srgan_tf_scripts",
     ],
-    package_data={"srgan_tf.serving": ["page/*", "photos/*", "templates/*"]},
+    package_data={
+        "srgan_tf.models": ["weights/*"],
+        "srgan_tf.serving": ["page/*", "photos/*", "templates/*"],
+    },
     # The folder scripts/ must not claim the name `scripts` in the user's site-packages.
     package_dir={"srgan_tf_scripts": "scripts"},
     entry_points={

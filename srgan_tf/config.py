@@ -302,7 +302,7 @@ class TrainConfig:
     seed: int = config_field(1, "Seed of every random choice: weights, data order, crops, labels.")
     init_from: str = config_field(
         "",
-        "Start from these weights: a pretrained model (srresnet, srgan) or a run folder. The "
+        "Start from these weights: a pretrained model (lite, srresnet, srgan) or a run folder. The "
         "pretrain stage before others is then left out unless --pretrain_steps asks for it.",
     )
     init_checkpoint: str = config_field(

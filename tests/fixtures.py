@@ -1,5 +1,6 @@
 """Shared by all tests: two logical CPUs before TensorFlow starts, pictures, the data at hand."""
 
+import dataclasses
 import functools
 import multiprocessing
 import os
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+
+from srgan_tf import config as config_lib
+from srgan_tf.models import pretrained
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -42,6 +46,13 @@ def photo_like(height: int, width: int, seed: int = 0) -> np.ndarray:
         top, left = random.randint(0, height), random.randint(0, width)
         image[top : top + height // 4, left : left + width // 4] = random.uniform(0, 255, 3)
     return np.clip(image + random.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+
+
+def use_generator(monkeypatch: pytest.MonkeyPatch, config: config_lib.GeneratorConfig) -> None:
+    """Lets all pretrained models be of another generator, a small one: stand-ins for the real."""
+    for name, model in pretrained.PRETRAINED.items():
+        stand_in = dataclasses.replace(model, config=config)
+        monkeypatch.setitem(pretrained.PRETRAINED, name, stand_in)
 
 
 @functools.cache

@@ -546,7 +546,7 @@ def test_a_version_that_a_server_would_not_serve_is_said(tmp_path, monkeypatch):
 
 def test_a_pretrained_model_by_its_name(tmp_path, monkeypatch):
     small = config_lib.GeneratorConfig(filters=4, blocks=1)
-    monkeypatch.setattr(pretrained, "GENERATOR", small)
+    fixtures.use_generator(monkeypatch, small)
     monkeypatch.setattr(pretrained, "load_generator", lambda _: generators.build(small, 4))
     monkeypatch.setattr(export, "_save", lambda _, directory: os.makedirs(directory))
     monkeypatch.setattr(verification, "verify", lambda *_: {"signatures": {}})

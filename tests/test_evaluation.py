@@ -205,7 +205,8 @@ def test_scores_that_pictures_are_too_small_for_are_null(tmp_path):
 def test_pretrained_names_and_what_they_exclude():
     with pytest.raises(errors.InputError, match="--checkpoint and --weights are for run folders"):
         evaluation_model.load("srgan", checkpoint="best")
-    with pytest.raises(errors.InputError, match=r"no folder srgan2.*there are: srresnet, srgan"):
+    there = r"no folder srgan2.*there are: lite, srresnet, srgan"
+    with pytest.raises(errors.InputError, match=there):
         evaluation_model.load("srgan2")
 
 

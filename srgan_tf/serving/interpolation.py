@@ -115,9 +115,9 @@ def _load(name: str, weights: str | None) -> _Source:
     if name in pretrained.PRETRAINED:
         return _Source(
             pretrained.load_generator(name),
-            generators.resolve(pretrained.GENERATOR),
+            generators.resolve(pretrained.generator_config(name)),
             pretrained.SCALE,
-            {"source": name, "weights": pretrained.SOURCE},
+            {"source": name, "weights": pretrained.source(name)},
         )
     path, colon, checkpoint = name.rpartition(":")
     # Other colons belong to the path, as in gs://bucket/run.

@@ -67,11 +67,12 @@ def _load(
 
 def _from_pretrained(name: str, prepare: _Prepare) -> tuple[engine_lib.Engine, dict[str, Any]]:
     generator = pretrained.load_generator(name)
-    engine, mark = _from_generator(generator, pretrained.GENERATOR, pretrained.SCALE, prepare)
+    config = pretrained.generator_config(name)
+    engine, mark = _from_generator(generator, config, pretrained.SCALE, prepare)
     return engine, {
         "kind": "pretrained",
         "name": name,
-        "source": pretrained.SOURCE,
+        "source": pretrained.source(name),
         "fingerprint": mark,
     }
 

@@ -25,7 +25,7 @@ def check(config: TrainConfig) -> None:
                 "pretrained model."
             )
         pretrained.locate(source)
-        _require_same(source, pretrained.GENERATOR, pretrained.SCALE, config)
+        _require_same(source, pretrained.generator_config(source), pretrained.SCALE, config)
     elif source:
         folder = files.expand(source)
         if not run_folder.is_run_folder(folder):
@@ -56,7 +56,7 @@ def initialize(
         return None
     if name in pretrained.PRETRAINED:
         pretrained.assign_generator(name, generator)
-        loaded = {"source": name, "weights": pretrained.SOURCE}
+        loaded = {"source": name, "weights": pretrained.source(name)}
         loaded["discriminator"] = _initialize_discriminator(config, discriminator)
     else:
         folder = files.expand(name)
