@@ -1,6 +1,7 @@
 """Upscales pictures.
 
-Usage: srgan-upscale --model=RUN_DIR --input=photos/ --output=upscaled/
+Usage: srgan-upscale photo.jpg
+       srgan-upscale --model=RUN_DIR --input=photos/ --output=upscaled/
        srgan-upscale --server=grpc://HOST:8500 --model_name=NAME --input=photos/
 
 Inputs are files, folders (with their subfolders) or patterns, as flags or as plain arguments. Each
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
 
 _MODEL = flags.DEFINE_string(
     "model",
-    None,
+    "lite",
     "A run folder, a SavedModel, a folder of numbered SavedModels (the highest), or a pretrained "
-    "model: srresnet (best PSNR) or srgan (sharpest); they need the extra `pretrained`.",
+    "model: lite (comes with the package), srresnet (best PSNR) or srgan (sharpest); the last two "
+    "need the extra `pretrained`.",
 )
 _SERVER = flags.DEFINE_string(
     "server",
@@ -138,9 +140,10 @@ def main(argv: list[str]) -> int:
 
 
 def _refuse_senseless_flags() -> None:
-    if bool(_MODEL.value) == bool(_SERVER.value):
+    given = [flag for flag in (_MODEL, _SERVER) if flag.present]
+    if len(given) == 2 or not all(flag.value for flag in given):
         raise errors.InputError("Give either --model or --server; see --help.")
-    if _MODEL.value and client.is_address(_MODEL.value):
+    if client.is_address(_MODEL.value):
         raise errors.InputError(f"--model={_MODEL.value} is a server; use --server for it.")
     if _SERVER.value and not client.is_address(_SERVER.value):
         raise errors.InputError(

@@ -1,6 +1,7 @@
 """Serves a page on which photos are upscaled.
 
-Usage: srgan-web --model=RUN_DIR        (then open http://127.0.0.1:7860)
+Usage: srgan-web                    (then open http://127.0.0.1:7860)
+       srgan-web --model=RUN_DIR
 
 People drop a photo, choose a part of it (or all) and a model, watch the progress, compare bicubic
 with the result pixel by pixel and download the PNG. Nobody else can reach the page unless --host
@@ -19,15 +20,15 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 from srgan_tf import cli, errors, files, flag_utils
 from srgan_tf.serving import client
 
-# Served where no --model is given, if the extra `pretrained` is installed.
-_DEFAULT_MODEL = "srgan"
+# Served where no --model is given; it comes with the package.
+_DEFAULT_MODEL = "lite"
 
 _MODEL = flags.DEFINE_multi_string(
     "model",
     [],
     "A run folder, a SavedModel, a folder of numbered SavedModels (the highest), or a pretrained "
-    "model: srresnet or srgan; repeat it for a choice on the page. NAME=PATH gives it a name "
-    f"(default: {_DEFAULT_MODEL}, which needs the extra `pretrained`).",
+    "model: lite (comes with the package), srresnet or srgan (the extra `pretrained`); repeat it "
+    f"for a choice on the page. NAME=PATH gives it a name (default: {_DEFAULT_MODEL}).",
 )
 _SERVER = flags.DEFINE_string(
     "server",

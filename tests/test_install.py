@@ -104,6 +104,10 @@ def test_installed_commands_run(tmp_path, editable):
     assert found.count(str(copy if editable else site)) == 2, found
     data = (copy if editable else site) / "srgan_tf" / "serving"
     assert (data / "photos" / "dogs.png").exists() and (data / "templates").is_dir()
+    shutil.copy(ROOT / "docs" / "photos" / "small" / "fig.png", tmp_path)
+    upscaled = run(venv / "bin" / "srgan-upscale", "fig.png", cwd=tmp_path)
+    assert upscaled.returncode == 0, upscaled.stderr
+    assert (tmp_path / "upscaled" / "fig_x4.png").exists()
     stray = run(venv / "bin" / "python", "-c", "import scripts", cwd=tmp_path)
     assert "ModuleNotFoundError" in stray.stderr, "scripts/ must not be a top-level package"
 
