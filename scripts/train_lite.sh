@@ -112,8 +112,11 @@ def shrink(path):
 if __name__ == "__main__":
     for k in (2, 3, 4):
         (output / f"h{k}").mkdir(exist_ok=True)
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(shrink, sorted(source.iterdir())))
+    try:
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(shrink, sorted(source.iterdir())))
+    except KeyboardInterrupt:
+        sys.exit(130)
 END
 }
 
