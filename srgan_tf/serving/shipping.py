@@ -110,4 +110,7 @@ def _trained(run_dir: str, step: int) -> dict[str, Any]:
     """Returns how it was trained; where the data lay is nobody else's business."""
     facts = provenance.of_run(run_dir, step)
     data = {key: value for key, value in (facts["data"] or {}).items() if key != "dir"}
-    return {**facts, "data": data}
+    before = run_folder.read_config(run_dir)[1].get("initialized_from")
+    # Of a run that began with another's weights: after how many of its steps.
+    begun = {"initialized_from_step": before.get("step")} if before else {}
+    return {**begun, **facts, "data": data}
