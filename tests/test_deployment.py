@@ -395,8 +395,8 @@ def test_files_for_the_official_image(exported, server, tmp_path):
     # A thread of gRPC's that is not there is a request refused: two clients must find theirs.
     threads = dict(flag.split("=") for flag in compose["command"])["--grpc_max_threads"]
     assert int(threads) >= 2 * client.Options(model_name=_NAME).in_flight + 2
-    # 10 + 2 threads, each with 300 MB of tiles and 26 MB of answer six times: 12 x 456 + 900.
-    assert compose["mem_limit"] == "6372m"
+    # 10 + 2 threads, each with 300 MB of tiles and 26 MB of answer six times: 12 x 456 + 1000.
+    assert compose["mem_limit"] == "6472m"
     healthy = _health(compose, server.http_address)
     assert not subprocess.run(healthy, timeout=60).returncode
     with socket.socket() as nobody:  # Bound, but it does not listen.
@@ -415,7 +415,7 @@ def test_files_for_the_official_image(exported, server, tmp_path):
     for probe in ("readinessProbe", "livenessProbe"):
         assert container[probe].keys() == {"tcpSocket", "periodSeconds"}
         assert container[probe]["tcpSocket"] == {"port": "grpc"}
-    assert container["resources"]["limits"]["memory"] == "6372M"
+    assert container["resources"]["limits"]["memory"] == "6472M"
     labels = spec["template"]["metadata"]["labels"]
     assert labels == spec["selector"]["matchLabels"] == documents["Service"]["spec"]["selector"]
     mounted = {mount["name"] for mount in container["volumeMounts"]}
@@ -432,12 +432,12 @@ def _health(compose, address):
 
 
 def test_a_large_limit_is_advised_against(tmp_path):
-    # Five times the pixels, so an answer of 128 MB: 12 x (300 + 6 x 128) + 900 = 13,716 MB; with
+    # Five times the pixels, so an answer of 128 MB: 12 x (300 + 6 x 128) + 1000 = 13,816 MB; with
     # 400,000 pixels it would be what the test above has.
     large = {**_FACTS, "max_answer_bytes": 128_000_000, "max_pixels": 2_000_000}
     for name, text in _written(tmp_path, "/models/1", record=large).items():
         if name.endswith(".yaml"):
-            assert "13716" in text and "--max_pixels=400000, which needs 6372 MB" in text
+            assert "13816" in text and "--max_pixels=400000, which needs 6472 MB" in text
     for old in ({"scale": 4}, {"max_pixels": 9, "tile_pixels": 4}):
         with pytest.raises(errors.InputError, match="--deployment: .*export again"):
             deployment.memory_mb(old)
