@@ -137,6 +137,7 @@ def _run_folder(path, scale):
 
 def test_a_run_is_shipped_and_loaded_by_name(box, tmp_path, monkeypatch):
     fixtures.use_generator(monkeypatch, SMALL)
+    monkeypatch.setattr(shipping, "_CLOSE_ENOUGH", 40.0)  # Random weights lose what they lose.
     run_dir = _run_folder(tmp_path / "run", 4)
     record = shipping.ship("lite", run_dir, folder=str(box))
     assert (record["step"], record["weights"], record["scale"]) == (3, "raw", 4)
