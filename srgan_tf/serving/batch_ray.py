@@ -92,6 +92,8 @@ def run(
         with bar:
             # What processes were killed at is done alone, so that only the culprit is given up.
             for part_size in dict.fromkeys((size, 1)):
+                if not todo:
+                    break
                 for row in _rows(list(todo.values()), part_size, model, writing, actors, most):
                     if row["fault"]:
                         raise RuntimeError(f"An actor has failed:\n{row['fault']}")
@@ -100,8 +102,6 @@ def run(
                     bar.update(len(targets))
                     for target in targets:
                         del todo[target]
-                if not todo:
-                    break
     except ray.exceptions.RayError as error:
         raise _explained(error) from error
     for job in todo.values():
