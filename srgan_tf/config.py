@@ -131,6 +131,12 @@ class DiscriminatorConfig:
         "Normalization: batch (synchronized), instance, spectral or none; auto is the "
         "architecture's own (spectral for unet, batch for the others).",
     )
+    jitter: int = config_field(
+        0,
+        "The discriminator sees crops that are smaller by this many pixels, of SR and HR alike and "
+        "at a place drawn for each update: its strides then hardly favour any place within an "
+        "LR pixel (16 for srgan, 8 for patch and unet, 4 for srgan_small; 0 is the paper's).",
+    )
 
     def __post_init__(self) -> None:
         require(self.filters >= 1, "discriminator_filters must be at least 1", filters=self.filters)
@@ -139,6 +145,7 @@ class DiscriminatorConfig:
             "discriminator_dense_units must be at least 1",
             dense_units=self.dense_units,
         )
+        require(0 <= self.jitter <= 16, "discriminator_jitter must be 0 to 16", value=self.jitter)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,8 +309,9 @@ class TrainConfig:
     seed: int = config_field(1, "Seed of every random choice: weights, data order, crops, labels.")
     init_from: str = config_field(
         "",
-        "Start from these weights: a pretrained model (lite, srresnet, srgan) or a run folder. The "
-        "pretrain stage before others is then left out unless --pretrain_steps asks for it.",
+        "Start from these weights: a pretrained model (lite, lite-gan, srresnet, srgan) or a run "
+        "folder. The pretrain stage before others is then left out unless --pretrain_steps asks "
+        "for it.",
     )
     init_checkpoint: str = config_field(
         "last", "Which checkpoint of a run folder in --init_from: last, best or a step."
@@ -351,12 +359,23 @@ class TrainConfig:
             crop_size=self.data.crop_size,
         )
         require(
+            self.discriminator.jitter <= self.data.crop_size // 2,
+            "discriminator_jitter must be at most half of crop_size",
+            discriminator_jitter=self.discriminator.jitter,
+            crop_size=self.data.crop_size,
+        )
+        require(
             bool(self.stages.active()),
             "at least one stage must have steps",
             pretrain_steps=self.stages.pretrain.steps,
             discriminator_steps=self.stages.discriminator.steps,
             gan_steps=self.stages.gan.steps,
         )
+
+    @property
+    def discriminator_size(self) -> int:
+        """Side in HR pixels of what the discriminator sees."""
+        return self.data.crop_size - self.discriminator.jitter
 
     def without_pretraining(self) -> "TrainConfig":
         """Returns this run without its pretrain stage, unless that is all it has."""

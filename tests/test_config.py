@@ -243,3 +243,17 @@ def test_vgg_jitter_leaves_something_of_the_crop():
         dataclasses.replace(made, data=data, vgg=dataclasses.replace(vgg, jitter=9))
     with pytest.raises(errors.InputError, match="vgg_jitter must be 0 to 16"):
         config.VggConfig(jitter=17)
+
+
+def test_discriminator_jitter_leaves_something_of_the_crop():
+    data = config.DataConfig(crop_size=16)
+    made = recipes.paper()
+    assert made.discriminator_size == made.data.crop_size  # The paper's: none.
+    discriminator = dataclasses.replace(made.discriminator, jitter=8)
+    changed = dataclasses.replace(made, data=data, discriminator=discriminator)
+    assert changed.discriminator_size == 8
+    too_much = dataclasses.replace(discriminator, jitter=9)
+    with pytest.raises(errors.InputError, match="discriminator_jitter must be at most half of"):
+        dataclasses.replace(made, data=data, discriminator=too_much)
+    with pytest.raises(errors.InputError, match="discriminator_jitter must be 0 to 16"):
+        config.DiscriminatorConfig(jitter=17)

@@ -85,6 +85,14 @@ def test_pretrained_weights_go_into_both_networks(monkeypatch):
     initialization.initialize(other, generator, discriminator)
     initialization.initialize(config, generator, None)
     assert given[3:] == [("g", "srgan"), ("g", "srgan")]
+    # What counts is the size of what it sees.
+    jitter = config_lib.DiscriminatorConfig(jitter=16)
+    for crop_size in (96, 112):
+        other = dataclasses.replace(
+            config, data=config_lib.DataConfig(crop_size=crop_size), discriminator=jitter
+        )
+        initialization.initialize(other, generator, discriminator)
+    assert given[5:] == [("g", "srgan"), ("g", "srgan"), ("d", "srgan")]
 
 
 def test_the_papers_networks_are_those_of_the_pretrained_weights():
@@ -108,7 +116,7 @@ def test_the_papers_networks_are_those_of_the_pretrained_weights():
         ({"data": config_lib.DataConfig(scale=2)}, "scale: 4 -> 2"),
         (
             {"init_from": "nothing-here"},
-            "neither a pretrained model .lite, srresnet, srgan. nor a run",
+            "neither a pretrained model .lite, lite-gan, srresnet, srgan. nor a run",
         ),
     ],
 )

@@ -226,6 +226,9 @@ def test_shifts_are_a_function_of_seed_and_step_and_fill_their_range():
         assert np.bincount(draws[:, axis], minlength=4).min() > 25
     assert abs(np.corrcoef(draws.T)[0, 1]) < 0.25
     assert not np.array_equal(draws, [objective.draw_shift(3, seed=6, step=k) for k in range(200)])
+    # What the discriminator sees moves by itself.
+    others = [objective.draw_shift(3, seed=5, step=k, network="discriminator") for k in range(200)]
+    assert abs(np.corrcoef(draws[:, 0], np.array(others)[:, 0])[0, 1]) < 0.25
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ TINY = (
     "--discriminator_filters=2",
     "--discriminator_dense_units=8",
     "--crop_size=24",
+    "--discriminator_jitter=8",
     "--batch_size=2",
     "--crops_per_image=1",
     "--vgg_weights=random",
@@ -70,8 +71,8 @@ def test_the_recipes_discriminator_takes_its_crops(name):
     # The crop is the recipe's own here: some discriminators cannot have every size.
     made = configured(name, "--discriminator_filters=2", "--discriminator_dense_units=8")
     if made.adversarial:
-        model = discriminators.build(made.discriminator, made.data.crop_size)
-        assert model.input_shape[1:] == (made.data.crop_size, made.data.crop_size, 3)
+        model = discriminators.build(made.discriminator, made.discriminator_size)
+        assert model.input_shape[1:] == (made.discriminator_size, made.discriminator_size, 3)
 
 
 def test_paper_vgg22_differs_from_paper_in_its_content_alone():

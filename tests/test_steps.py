@@ -232,6 +232,48 @@ def test_each_step_draws_a_shift_of_its_own_for_the_vgg(monkeypatch):
     assert len(set(map(tuple, seen))) > 3
 
 
+def test_each_update_of_the_discriminator_sees_a_part_of_its_own_and_so_does_the_generators(
+    monkeypatch,
+):
+    settings = with_options(discriminator_updates=2, r1_weight=0.0)
+    made = make_state("gan", settings=settings)
+    jitter = settings.discriminator.jitter
+    assert made.discriminator.input_shape[1:3] == (24 - jitter, 24 - jitter)
+    seen = []
+    cut = objective.shifted
+
+    def shifted(image, shift, jitter):
+        seen.append(tuple(shift.numpy().tolist()))
+        return cut(image, shift, jitter)
+
+    monkeypatch.setattr(objective, "shifted", shifted)
+    for step in range(6):
+        made.step.assign(step)
+        steps.gan_step(made, batch(size=8))
+    expected = [
+        tuple(
+            objective.draw_shift(
+                jitter, seed=settings.seed, step=number, network="discriminator"
+            ).numpy()
+        )
+        for number in range(12)
+    ]
+    # HR and SR of the first update; HR and SR of the second, and both again for the generator.
+    assert seen == [
+        shift
+        for first, second in zip(expected[::2], expected[1::2], strict=True)
+        for shift in [first] * 2 + [second] * 4
+    ]
+    assert len(set(seen)) > 4
+
+
+def test_a_shift_cuts_the_same_part_out_of_every_image():
+    images_ = tf.random.stateless_uniform([2, 9, 8, 3], [1, 2])
+    for down, right in ((0, 0), (1, 3), (3, 0)):
+        cut = objective.shifted(images_, tf.constant([down, right]), 3)
+        np.testing.assert_array_equal(cut, images_[:, down : down + 6, right : right + 5])
+
+
 def with_options(learning_rate=0.01, decay=0.9, **gan):
     """The tiny run with everything that reduces over replicas or counts updates."""
     settings = config(learning_rate)
@@ -239,8 +281,13 @@ def with_options(learning_rate=0.01, decay=0.9, **gan):
     stages = dataclasses.replace(
         settings.stages, gan=dataclasses.replace(settings.stages.gan, **options)
     )
-    optimizer = dataclasses.replace(settings.optimizer, clip_norm=0.5)
-    return dataclasses.replace(settings, stages=stages, optimizer=optimizer, ema_decay=decay)
+    return dataclasses.replace(
+        settings,
+        stages=stages,
+        optimizer=dataclasses.replace(settings.optimizer, clip_norm=0.5),
+        discriminator=dataclasses.replace(settings.discriminator, jitter=3),
+        ema_decay=decay,
+    )
 
 
 def test_two_replicas_give_the_weights_of_one_with_every_option(sgd):
@@ -270,6 +317,7 @@ def test_updates_of_the_discriminator_alone_are_as_many_separate_ones(sgd):
         sr = separate.generator(lr[::2], training=True)
     steps.update_discriminator(separate, hr[::2], sr)
     assert all(same(before, values(separate.generator)))
+    separate.step.assign(1)  # What the discriminator sees is drawn for each update, too.
     steps.gan_step(separate, Pair(lr[1::2], hr[1::2]))
     for network in ("generator", "discriminator"):
         for one, two in zip(

@@ -15,7 +15,7 @@ from srgan_tf.losses import adversarial, content, regularizers
 
 # Keep these draws apart from others that start from the same run seed.
 _LABEL_STREAM = 0x1ABE1
-_SHIFT_STREAM = 0x5417F7
+_SHIFT_STREAMS = {"vgg": 0x5417F7, "discriminator": 0xD15C}
 
 
 def mean_over_global_batch(per_image: tf.Tensor, global_batch: int) -> tf.Tensor:
@@ -73,14 +73,24 @@ def draw_labels(
     return tf.where(swap, fake, real), tf.where(swap, real, fake)
 
 
-def draw_shift(jitter: int, *, seed: int | tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
-    """Returns by how many pixels (down, right; int32 `[2]`, 0 to `jitter`) the VGG's input moves.
+def draw_shift(
+    jitter: int, *, seed: int | tf.Tensor, step: int | tf.Tensor, network: str = "vgg"
+) -> tf.Tensor:
+    """Returns by how many pixels (down, right; int32 `[2]`, 0 to `jitter`) images move.
 
-    A pure function of (seed, step), the same for all images and replicas.
+    A pure function of (seed, step), the same for all images and replicas, for what `network` sees:
+    "vgg" or "discriminator".
     """
-    start = tf.stack([tf.cast(seed, tf.int64), tf.constant(_SHIFT_STREAM, tf.int64)])
+    start = tf.stack([tf.cast(seed, tf.int64), tf.constant(_SHIFT_STREAMS[network], tf.int64)])
     draw = tf.random.fold_in(start, tf.cast(step, tf.int64))
     return tf.random.stateless_uniform([2], draw, maxval=jitter + 1, dtype=tf.int32)
+
+
+def shifted(image: tf.Tensor, shift: tf.Tensor, jitter: int) -> tf.Tensor:
+    """Cuts `shift` off the top left of `[B, H, W, C]`, the rest of `jitter` off bottom right."""
+    batch, height, width, channels = image.shape
+    size = [batch or -1, height - jitter, width - jitter, channels]
+    return tf.slice(image, [0, shift[0], shift[1], 0], size)
 
 
 class GeneratorObjective:
@@ -173,7 +183,7 @@ class GeneratorObjective:
         if name != "vgg":
             return loss(sr, hr)
         if self.jitter:
-            sr, hr = (self._shifted(image, shift) for image in (sr, hr))
+            sr, hr = (shifted(image, shift, self.jitter) for image in (sr, hr))
         # One after the other: in one batch the way back would be computed for both halves.
         sr_features, hr_features = (self._vgg_model(image, training=False) for image in (sr, hr))
         distances = [
@@ -182,9 +192,3 @@ class GeneratorObjective:
             if weight
         ]
         return tf.add_n(distances)
-
-    def _shifted(self, image: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-        """Cuts `shift` off the top left and the rest of `jitter` off the bottom right."""
-        batch, height, width, channels = image.shape
-        size = [batch or -1, height - self.jitter, width - self.jitter, channels]
-        return tf.slice(image, [0, shift[0], shift[1], 0], size)

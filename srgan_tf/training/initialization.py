@@ -1,5 +1,6 @@
 """Gives a new run's networks the weights of a pretrained model or of another run."""
 
+import dataclasses
 from typing import Any
 
 import tensorflow as tf
@@ -72,10 +73,9 @@ def _initialize_discriminator(config: TrainConfig, discriminator: tf.keras.Model
     name = config.init_from
     if discriminator is None or pretrained.PRETRAINED[name].discriminator is None:
         return False
-    fits = (discriminators.resolve(config.discriminator), config.data.crop_size) == (
-        discriminators.resolve(pretrained.DISCRIMINATOR),
-        pretrained.CROP_SIZE,
-    )
+    ours = dataclasses.replace(discriminators.resolve(config.discriminator), jitter=0)
+    theirs = discriminators.resolve(pretrained.DISCRIMINATOR)
+    fits = (ours, config.discriminator_size) == (theirs, pretrained.CROP_SIZE)
     if fits:
         pretrained.assign_discriminator(name, discriminator)
     else:

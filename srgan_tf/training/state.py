@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from srgan_tf import run_folder
+from srgan_tf import errors, run_folder
 from srgan_tf.config import TrainConfig
 from srgan_tf.losses import adversarial
 from srgan_tf.losses import objective as objective_lib
@@ -138,15 +138,25 @@ class TrainState:
         return objective, pair
 
 
+def _build_discriminator(config: TrainConfig) -> tf.keras.Model:
+    size, jitter = config.discriminator_size, config.discriminator.jitter
+    try:
+        return discriminators.build(config.discriminator, size, config.precision)
+    except errors.InputError as error:
+        if not jitter:
+            raise
+        raise errors.InputError(
+            f"{error} (It sees {size} pixels: crop_size less --discriminator_jitter={jitter}.)"
+        ) from None
+
+
 def build(config: TrainConfig) -> TrainState:
     """Builds the networks of a run from its seed; call inside the strategy's scope."""
     tf.keras.utils.set_random_seed(config.seed)
     generator = generators.build(config.generator, config.data.scale, config.precision)
     discriminator = None
     if config.adversarial:
-        discriminator = discriminators.build(
-            config.discriminator, config.data.crop_size, config.precision
-        )
+        discriminator = _build_discriminator(config)
     averaged = None
     if config.ema_decay:  # Last, so that the other networks begin as they would without it.
         averaged = generators.build(config.generator, config.data.scale, config.precision)

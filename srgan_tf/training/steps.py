@@ -73,7 +73,7 @@ def update_discriminator(
         number: which of the step's discriminator updates this is, from 0.
     """
     real_labels, fake_labels = _labels(state, hr.shape[0], number)
-    sr = tf.stop_gradient(sr)
+    hr, sr = _seen(state, hr, number), tf.stop_gradient(_seen(state, sr, number))
     discriminator = functools.partial(state.discriminator, training=True)
     r1_weight, r1 = state.stage.r1_weight, None
     with tf.GradientTape() as tape:
@@ -101,10 +101,11 @@ def _generator_loss(state: TrainState, hr: tf.Tensor, sr: tf.Tensor) -> tuple[tf
     if "adversarial" in state.objective.weights:
         # Batch statistics as in the discriminator's own update, but its moving statistics stay: a
         # generator update changes nothing of the discriminator.
+        last = state.stage.discriminator_updates - 1
         with layers.frozen_statistics(state.discriminator):
-            fake = state.discriminator(sr, training=True)
+            fake = state.discriminator(_seen(state, sr, last), training=True)
             if state.pair.needs_real:
-                real = tf.stop_gradient(state.discriminator(hr, training=True))
+                real = tf.stop_gradient(state.discriminator(_seen(state, hr, last), training=True))
     terms = state.objective.terms(sr, hr, real_logits=real, fake_logits=fake, shift=_shift(state))
     updates = tf.convert_to_tensor(state.generator_optimizer.iterations)
     return _mean(state, state.objective.total(terms, updates)), terms
@@ -141,11 +142,10 @@ def _apply(
 
 def _labels(state: TrainState, local_batch: int, number: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns this replica's share of the labels of an update: `number` of those of this step."""
-    updates = getattr(state.stage, "discriminator_updates", 1)
     labels = objective.draw_labels(
         state.stage,
         seed=state.config.seed,
-        step=state.step * updates + number,
+        step=_update(state, number),
         global_batch=state.global_batch,
     )
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -153,6 +153,25 @@ def _labels(state: TrainState, local_batch: int, number: int) -> tuple[tf.Tensor
     # Not label[first : first + local_batch]: XLA (TPUs) must know the size, and on TPUs the number
     # of the replica is a tensor.
     return tuple(tf.slice(label, [first, 0], [local_batch, 1]) for label in labels)
+
+
+def _update(state: TrainState, number: int) -> tf.Tensor:
+    """Returns a number of its own for each discriminator update, of which a step has some."""
+    return state.step * getattr(state.stage, "discriminator_updates", 1) + number
+
+
+def _seen(state: TrainState, images: tf.Tensor, number: int) -> tf.Tensor:
+    """Returns what the discriminator sees of `images` in that update: all, or a part (jitter)."""
+    jitter = state.config.discriminator.jitter
+    if not jitter:
+        return images
+    shift = objective.draw_shift(
+        jitter,
+        seed=state.config.seed,
+        step=_update(state, number),
+        network="discriminator",
+    )
+    return objective.shifted(images, shift, jitter)
 
 
 def _shift(state: TrainState) -> tf.Tensor | None:
