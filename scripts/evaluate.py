@@ -21,8 +21,8 @@ from srgan_tf import cli, errors, files
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "A run folder, a SavedModel, a pretrained model (lite, srresnet, srgan), or bicubic (the "
-    "baseline alone).",
+    "A run folder, a SavedModel, a pretrained model (lite, lite-gan, srresnet, srgan), or bicubic "
+    "(the baseline alone).",
 )
 _HR = flags.DEFINE_string("hr", None, "Folder (or pattern) of the original pictures.")
 _LR = flags.DEFINE_string(

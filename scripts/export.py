@@ -35,7 +35,9 @@ _WEIGHTS = flags.DEFINE_enum(
     "The trained weights or their moving average (default: ema where there is one).",
 )
 _MODEL = flags.DEFINE_string(
-    "model", None, "Exports a pretrained model instead: lite, srresnet or srgan. Needs --output."
+    "model",
+    None,
+    "Exports a pretrained model instead: lite, lite-gan, srresnet or srgan. Needs --output.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output",
@@ -54,8 +56,8 @@ _INTERPOLATE = flags.DEFINE_string(
     "interpolate",
     None,
     "RUN_A,RUN_B,alpha: the generator (1 - alpha) A + alpha B. Either is RUN_DIR, "
-    "RUN_DIR:CHECKPOINT or a pretrained model (lite, srresnet, srgan); both must be the same "
-    "generator for the same scale. Needs --output; the step is B's (A's if B is pretrained).",
+    "RUN_DIR:CHECKPOINT or a pretrained model (lite, lite-gan, srresnet, srgan); both must be the "
+    "same generator for the same scale. Needs --output; the step is B's (A's if B is pretrained).",
 )
 _FORMAT = flags.DEFINE_enum(
     "format",

@@ -1,8 +1,8 @@
 """Puts a run's generator into the package, as the weights of a pretrained model.
 
-Usage: python scripts/ship_weights.py --run_dir=RUN_DIR
+Usage: python scripts/ship_weights.py --run_dir=RUN_DIR [--name=lite-gan --blend=lite,0.5]
 
-For a checkout: writes srgan_tf/models/weights/lite.npz (float16) and lite.json, which says what it
+For a checkout: writes srgan_tf/models/weights/NAME.npz (float16) and NAME.json, which says what it
 is from. How the weights are trained: scripts/train_lite.sh, docs/MODELS.md.
 """
 
@@ -26,6 +26,11 @@ _WEIGHTS = flags.DEFINE_enum(
     ["raw", "ema"],
     "The trained weights or their moving average (default: ema where there is one).",
 )
+_BLEND = flags.DEFINE_string(
+    "blend",
+    None,
+    "OTHER,alpha: writes (1 - alpha) of OTHER, a pretrained model or run folder, and alpha of RUN.",
+)
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the files (default: the package's, srgan_tf/models/weights)."
 )
@@ -47,12 +52,21 @@ def main(argv: list[str]) -> None:
         files.expand(_RUN_DIR.value),
         checkpoint=_CHECKPOINT.value,
         weights=_WEIGHTS.value,
+        blend=_parse_blend(_BLEND.value) if _BLEND.value else None,
         folder=folder,
     )
     cli.emit(
         f"{_NAME.value}: step {record['step']} ({record['weights']}), written to {folder}; "
         f"pictures agree with float32 to {record['float16_psnr']} dB"
     )
+
+
+def _parse_blend(text: str) -> tuple[str, float]:
+    other, _, alpha = text.rpartition(",")
+    try:
+        return other, float(alpha)
+    except ValueError:
+        raise errors.InputError(f"--blend={text} is not OTHER,alpha: lite,0.5.") from None
 
 
 def run() -> None:

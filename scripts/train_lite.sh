@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# Trains `lite`, the model that comes with the package, and puts its weights into this checkout.
+# Trains `lite` and `lite-gan`, the models that come with the package, and puts their weights into
+# this checkout.
 #
-#   bash scripts/train_lite.sh [--photos=FOLDER] [--steps=N] [--weights=FOLDER] [OUTPUT]
+#   bash scripts/train_lite.sh [--photos=FOLDER] [--steps=N] [--gan_steps=N] [--vgg=FILE]
+#                              [--weights=FOLDER] [OUTPUT]
 #
-#   --photos   pictures to train on (default: those of srgan_tf/models/weights/lite_pictures.tsv, out
-#              of packages of Debian 12, which apt-get downloads; no root needed)
-#   --steps    of training (default: 16000, about two hours on two cores)
-#   --weights  where the weights go (default: srgan_tf/models/weights, the package)
-#   OUTPUT     folder for everything else (default: ./lite-training; 1 GB)
+#   --photos     pictures to train on (default: those of srgan_tf/models/weights/lite_pictures.tsv,
+#                out of packages of Debian 12, which apt-get downloads; no root needed)
+#   --steps      of the training of lite (default: 30000, about two hours on two cores)
+#   --gan_steps  of that of lite-gan after it (default: 1200; 0: lite alone)
+#   --vgg        VGG19's kernels, an .h5 or .npz (default: imagenet, which is downloaded)
+#   --weights    where the weights go (default: srgan_tf/models/weights, the package)
+#   OUTPUT       folder for everything else (default: ./lite-training; 3 GB)
 #
 # Safe to interrupt and to run again: every step continues where it was, or sees that it is done.
 # PYTHON and SRGAN_VENV as in scripts/test.sh. What is done and why: docs/MODELS.md.
@@ -18,17 +22,27 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/setup_env.sh"
 list=$root/srgan_tf/models/weights/lite_pictures.tsv
 
-photos="" steps=16000 weights="" out=lite-training
+photos="" steps=30000 gan_steps=1200 vgg=imagenet weights="" out=""
 for argument in "$@"; do
     case $argument in
     --photos=*) photos=${argument#*=} ;;
     --steps=*) steps=${argument#*=} ;;
+    --gan_steps=*) gan_steps=${argument#*=} ;;
+    --vgg=*) vgg=${argument#*=} ;;
     --weights=*) weights=${argument#*=} ;;
-    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,19s/^# \{0,1\}//p' "$0" && exit 0 ;;
     -*) die "there is no option $argument; see --help." ;;
-    *) out=$argument ;;
+    *)
+        [ -z "$out" ] || die "one folder for the output, not $out and $argument."
+        out=$argument
+        ;;
     esac
 done
+out=${out:-lite-training}
+[[ $steps =~ ^[1-9][0-9]*$ ]] || die "--steps=$steps is not a number of steps."
+[[ $gan_steps =~ ^[0-9]+$ ]] || die "--gan_steps=$gan_steps is not a number of steps."
+[ "$vgg" = imagenet ] || [ -f "$vgg" ] || die "--vgg=$vgg: there is no such file."
+[ -z "$photos" ] || [ -d "$photos" ] || die "--photos=$photos: there is no such folder."
 
 on_exit() {
     case $? in
@@ -71,21 +85,29 @@ unpack() {
     mv "$out/unpacked/$name.part" "$out/unpacked/$name"
 }
 
-# Copies the pictures of the list into the folder photos.
-select_pictures() {
-    local package file
-    while IFS=$'\t' read -r package file; do
-        [ -e "$out/photos/$(basename "$file")" ] && continue
+# Writes a line for each picture: its path, its name, and by what it is shrunk.
+list_pictures() {
+    local package file name sizes
+    while IFS=$'\t' read -r package file name sizes; do
         [ -e "$out/unpacked/$package/usr/share/$file" ] ||
             die "$package has no $file: is it that of Debian 12, as $list says?"
-        cp -p "$out/unpacked/$package/usr/share/$file" "$out/photos/"
-    done < <(paste <(column 1) <(column 2))
+        printf '%s\t%s\t%s\n' "$out/unpacked/$package/usr/share/$file" "$name" "$sizes"
+    done < <(paste <(column 1) <(column 2) <(column 3) <(column 4))
 }
 
-# Writes the pictures of folder $1 at a half, a third and a quarter of their size into $2/h2, h3, h4.
-# Sides are multiples of 4, so that nothing need be cut off for LR at a quarter of that.
+# The same for all files of folder $1, which are named with their endings: a.jpg is not a.png.
+list_folder() {
+    local path
+    for path in "$1"/*; do
+        [ ! -f "$path" ] || printf '%s\t%s\t%s\n' "$path" "$(basename "$path")" "2 3 4"
+    done
+}
+
+# Writes the pictures listed in file $1 into $2/SIZE/NAME.png; with $3 all of them must do. Sides are multiples of 4, so that
+# nothing need be cut off for LR at a quarter of that; transparent ones are put on grey. What is no
+# picture is named and left out, but for pictures of the list.
 shrink() {
-    "$SRGAN_BIN/python" - "$1" "$2" <<'END'
+    "$SRGAN_BIN/python" - "$@" <<'END'
 import concurrent.futures
 import os
 import pathlib
@@ -93,58 +115,93 @@ import sys
 
 from PIL import Image
 
-source, output = map(pathlib.Path, sys.argv[1:])
+wanted, output = map(pathlib.Path, sys.argv[1:3])
 Image.MAX_IMAGE_PIXELS = None
 
 
-def shrink(path):
-    wanted = {k: output / f"h{k}" / f"{path.stem}.png" for k in (2, 3, 4)}
-    wanted = {k: target for k, target in wanted.items() if not target.exists()}
-    image = Image.open(path).convert("RGB") if wanted else None
-    for k, target in wanted.items():
-        width, height = (side // k // 4 * 4 for side in image.size)
-        small = image.crop((0, 0, width * k, height * k)).resize((width, height), Image.LANCZOS)
+def opened(path):
+    image = Image.open(path)
+    if image.mode == "RGB":
+        return image
+    image = image.convert("RGBA")
+    ground = Image.new("RGBA", image.size, (128, 128, 128, 255))
+    ground.alpha_composite(image)
+    return ground.convert("RGB")
+
+
+def shrink(line):
+    path, name, sizes = line.split("\t")
+    try:
+        write(path, name, sizes)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return f"{path} is no picture that can be used ({error})."
+    return None
+
+
+def write(path, name, sizes):
+    targets = {size: output / size / f"{name}.png" for size in sizes.split()}
+    targets = {size: target for size, target in targets.items() if not target.exists()}
+    image = opened(path) if targets else None
+    for size, target in targets.items():
+        factor = float(size)
+        width, height = (int(side / factor) // 4 * 4 for side in image.size)
+        small = image.crop((0, 0, round(width * factor), round(height * factor)))
+        if factor != 1:
+            small = small.resize((width, height), Image.LANCZOS)
+        target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(".part")
         small.save(part, "png", compress_level=1)
         os.replace(part, target)
 
 
 if __name__ == "__main__":
-    for k in (2, 3, 4):
-        (output / f"h{k}").mkdir(exist_ok=True)
     try:
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(shrink, sorted(source.iterdir())))
+            faults = list(filter(None, pool.map(shrink, wanted.read_text().splitlines())))
     except KeyboardInterrupt:
         sys.exit(130)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    sys.exit(bool(faults) and len(sys.argv) > 3)
 END
 }
 
-setup_env "$root" pretrained
-mkdir -p "$out/debs" "$out/unpacked" "$out/photos"
+[ -e "$out/data" ] || need_space "$out" 3000
+setup_env "$root"
+mkdir -p "$out/debs" "$out/unpacked"
 
 if [ -z "$photos" ]; then
-    title "1/7 Downloading the pictures"
+    title "1/6 Downloading the pictures"
     for name in $(column 1 | sort -u); do unpack "$name"; done
-    select_pictures
-    photos=$out/photos
+    list_pictures >"$out/wanted.part"
+else
+    list_folder "$photos" >"$out/wanted.part"
+    [ -s "$out/wanted.part" ] || die "--photos=$photos has no files."
 fi
-title "2/7 Shrinking them: less noise, no traces of JPEG, three sizes of everything"
-shrink "$photos" "$out"
-title "3/7 Making LR pictures for the teacher"
-for k in 3 4; do
-    run srgan-prepare --make_lr --scale=4 --input="$out/h$k" --output="$out/l$k"
-done
-title "4/7 Upscaling them with the teacher, srresnet: what it makes is more to learn from"
-for k in 3 4; do
-    run srgan-upscale --model=srresnet --input="$out/l$k" --output="$out/t$k"
-done
-title "5/7 Cutting all into crops"
-run srgan-prepare --input="$out/h2" --input="$out/h3" --input="$out/h4" \
-    --input="$out/t3" --input="$out/t4" --output="$out/data" --min_detail=2 --validation_percent=1
-title "6/7 Training"
-run srgan-train --recipe=lite --data="$out/data" --run_dir="$out/run" --batch_size=8 \
-    --pretrain_steps="$steps" --validation_images=3 --validate_every=2000 --checkpoint_every=500
-title "7/7 Putting the weights into the package"
-run python "$root/scripts/ship_weights.py" --run_dir="$out/run" ${weights:+--output="$weights"}
-run srgan-evaluate --model="$out/run" --hr="$root/docs/photos/heldout"
+[ ! -e "$out/wanted.tsv" ] || cmp -s "$out/wanted.part" "$out/wanted.tsv" ||
+    die "$out was begun with other pictures: give another folder for the output."
+mv "$out/wanted.part" "$out/wanted.tsv"
+title "2/6 Shrinking them: less noise, no traces of JPEG, several sizes of everything"
+if [ -z "$photos" ]; then
+    shrink "$out/wanted.tsv" "$out/hr" all
+else
+    shrink "$out/wanted.tsv" "$out/hr"
+fi
+title "3/6 Cutting them into crops"
+# The pictures for validation are in training at other sizes: what counts is the score at the end.
+run srgan-prepare --input="$out/hr" --output="$out/data" --min_detail=3 --validation_percent=1
+title "4/6 Training lite"
+run srgan-train --recipe=lite --data="$out/data" --run_dir="$out/lite" --batch_size=8 \
+    --pretrain_steps="$steps" --validation_images=4 --validate_every=3000 --checkpoint_every=500
+if [ "$gan_steps" -gt 0 ]; then
+    title "5/6 Training lite-gan"
+    run srgan-train --recipe=lite_gan --init_from="$out/lite" --data="$out/data" \
+        --run_dir="$out/lite-gan" --gan_steps="$gan_steps" --vgg_weights="$vgg" \
+        --validation_images=4
+fi
+title "6/6 Putting the weights into the package"
+ship() { run python "$root/scripts/ship_weights.py" "$@" ${weights:+--output="$weights"}; }
+ship --name=lite --run_dir="$out/lite"
+# Not all of the way: the noise that the last third of it adds is no detail.
+[ "$gan_steps" -eq 0 ] || ship --name=lite-gan --run_dir="$out/lite-gan" --blend="$out/lite,0.7"
+run srgan-evaluate --model="$out/lite" --hr="$root/docs/photos/heldout"

@@ -32,8 +32,8 @@ _MODEL = flags.DEFINE_string(
     "model",
     "lite",
     "A run folder, a SavedModel, a folder of numbered SavedModels (the highest), or a pretrained "
-    "model: lite (comes with the package), srresnet (best PSNR) or srgan (sharpest); the last two "
-    "need the extra `pretrained`.",
+    "model: lite or lite-gan (sharper; both come with the package), srresnet (best PSNR) or srgan "
+    "(sharpest); the last two need the extra `pretrained`.",
 )
 _SERVER = flags.DEFINE_string(
     "server",

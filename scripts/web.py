@@ -27,8 +27,9 @@ _MODEL = flags.DEFINE_multi_string(
     "model",
     [],
     "A run folder, a SavedModel, a folder of numbered SavedModels (the highest), or a pretrained "
-    "model: lite (comes with the package), srresnet or srgan (the extra `pretrained`); repeat it "
-    f"for a choice on the page. NAME=PATH gives it a name (default: {_DEFAULT_MODEL}).",
+    "model: lite, lite-gan (both come with the package), srresnet or srgan (the extra "
+    "`pretrained`); repeat it for a choice on the page. NAME=PATH gives it a name (default: "
+    f"{_DEFAULT_MODEL}).",
 )
 _SERVER = flags.DEFINE_string(
     "server",

@@ -205,7 +205,7 @@ def test_scores_that_pictures_are_too_small_for_are_null(tmp_path):
 def test_pretrained_names_and_what_they_exclude():
     with pytest.raises(errors.InputError, match="--checkpoint and --weights are for run folders"):
         evaluation_model.load("srgan", checkpoint="best")
-    there = r"no folder srgan2.*there are: lite, srresnet, srgan"
+    there = r"no folder srgan2.*there are: lite, lite-gan, srresnet, srgan"
     with pytest.raises(errors.InputError, match=there):
         evaluation_model.load("srgan2")
 

