@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -347,7 +348,7 @@ def test_the_training_script_refuses_at_once(arguments, words, tmp_path):
 
 
 def test_the_training_script_trains_on_a_folder_and_gives_weights(tmp_path):
-    if not os.path.exists(os.path.join(sys.prefix, ".srgan-installed-dev")):
+    if not list(pathlib.Path(sys.prefix).glob(".srgan-installed-dev*")):
         pytest.skip("the script would install the package here: call scripts/test.sh")
     photos, out, box = tmp_path / "photos", tmp_path / "out", tmp_path / "weights"
     photos.mkdir()
