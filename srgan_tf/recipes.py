@@ -267,7 +267,7 @@ def lite_gan() -> TrainConfig:
 
     `--init_from=lite` starts from the weights that come with the package, and does what follows
     alone (our own figures). The discriminator (32 filters, dense 256) learns by itself for 150
-    steps; it and the VGG see SR and HR shifted alike, so that no grid of their strides comes out.
+    steps; it and the VGG see SR and HR shifted alike, against a grid of their strides.
     Features count 2e-4 beside L1, a fifth of `paper_vgg22`: by themselves they draw a grid in a
     generator as small as this one (checkerboard, EVALUATION.md: after 120 steps 4.7 with conv2_2
     at 1e-3, 56 with conv3_4 beside it; the discriminator takes it away again). Crops of 96,
