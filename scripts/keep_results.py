@@ -2,11 +2,12 @@
 
 Usage: python scripts/keep_results.py --run_dir=RUN_DIR --name=NAME [--set=Set5=HR,LR]...
 
-For a checkout: writes config.json, metrics.csv, curves.webp, scores.csv and pictures.webp to
-docs/results/NAME. Scores are of every numbered checkpoint that the run still has, of bicubic and
-of the models of --beside, on the held-out photos of docs/photos and on each --set. Pictures are
-details of the held-out photos alone, which are free to be shown. config.json is the run's own: call
-srgan-train with relative paths where those of your machine are nobody else's business.
+For a checkout: writes config.json, metrics.csv, curves.webp, scores.csv, scores.webp and
+pictures.webp to docs/results/NAME. Scores are of every numbered checkpoint that the run still has,
+of bicubic and of the models of --beside, on the held-out photos of docs/photos and on each --set;
+scores.webp draws them against steps, beside what is --published. Pictures are details of the
+held-out photos alone, which are free to be shown. config.json is the run's own: call srgan-train
+with relative paths where those of your machine are nobody else's business.
 """
 
 import csv
@@ -21,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-from srgan_tf import cli, errors, files
+from srgan_tf import cli, errors, files, references
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _HELD_OUT = _ROOT / "docs" / "photos" / "heldout"
@@ -36,6 +37,9 @@ _SETS = flags.DEFINE_multi_string(
     "set", [], "Pictures to score on: NAME=HR or NAME=HR,LR (folders); may be repeated."
 )
 _BESIDE = flags.DEFINE_list("beside", [], "Models to score and show beside it, by name or folder.")
+_PUBLISHED = flags.DEFINE_list(
+    "published", [], "Methods whose published scores are drawn too, such as SRResNet-MSE."
+)
 _VGG_WEIGHTS = flags.DEFINE_string(
     "vgg_weights", None, "Also measure distances in VGG features with these weights."
 )
@@ -65,6 +69,10 @@ def main(argv: list[str]) -> None:
     _check_different("set", [one.name for one in sets])
     others = ["bicubic", *_BESIDE.value]
     _check_different("name and --beside", [*others, _NAME.value])
+    for method in _PUBLISHED.value:
+        if method not in references.methods():
+            known = ", ".join(references.methods())
+            raise errors.InputError(f"--published={method} is not known; there are {known}.")
     cli.import_tensorflow()
     from srgan_tf import run_folder
 
@@ -74,12 +82,14 @@ def main(argv: list[str]) -> None:
     steps = [str(step) for step in run_folder.valid_steps(run_dir)]
     if not steps:
         raise errors.InputError(f"{run_dir} has no checkpoint: there is nothing to score.")
-    rows, shown = [], {}
+    rows, shown, published = [], {}, {}
     for name, step in [*((other, "") for other in others), *((_NAME.value, s) for s in steps)]:
         for one in sets:
             model = run_dir if step else name
-            scores, pictures = _score(model, step or "last", scale, one)
+            result, pictures = _score(model, step or "last", scale, one)
+            scores = {key: f"{value:.4f}" for key, value in result.mean().items()}
             rows.append({"model": name, "step": step, "set": one.name, **scores})
+            published[one.name] = references.find((row.name for row in result.rows), scale)
             if one.name == "held-out":
                 shown[name] = pictures  # The last step's in the end.
     folder = os.path.join(files.expand(_OUTPUT.value), _NAME.value)
@@ -90,6 +100,7 @@ def main(argv: list[str]) -> None:
     if os.path.exists(curves):
         _save(Image.open(curves).convert("RGB"), os.path.join(folder, "curves.webp"))
     _save(_sheet(shown), os.path.join(folder, "pictures.webp"))
+    _save(_chart(rows, published), os.path.join(folder, "scores.webp"))
     _write_scores(rows, os.path.join(folder, "scores.csv"))
     cli.emit(f"Kept in {folder}.")
 
@@ -114,10 +125,8 @@ def _parse_set(text: str) -> _Set:
     return _Set(name, files.expand(hr), files.expand(lr) or None)
 
 
-def _score(
-    model: str, checkpoint: str, scale: int, one: _Set
-) -> tuple[dict[str, str], dict[str, dict]]:
-    """Returns the mean scores on a set, and its pictures' details by the pictures' names."""
+def _score(model: str, checkpoint: str, scale: int, one: _Set):
+    """Returns the evaluation on a set, and its pictures' details by the pictures' names."""
     from srgan_tf import diagnostics, evaluation, evaluation_model
 
     loaded = evaluation_model.load(model, scale=scale, checkpoint=checkpoint)
@@ -132,7 +141,7 @@ def _score(
             details[row.name] = {"sr": _detail(pictures.sr, row), "hr": _detail(pictures.hr, row)}
 
     result = evaluation.run(loaded, pairs, hr=one.hr, lr=one.lr, vgg=vgg, on_image=[keep])
-    return {name: f"{value:.4f}" for name, value in result.mean().items()}, details
+    return result, details
 
 
 def _detail(image, row) -> Image.Image:
@@ -157,6 +166,38 @@ def _sheet(shown: dict[str, dict[str, dict]]) -> Image.Image:
             large = details[photo][kind].resize((side, side), Image.NEAREST)
             sheet.paste(large, (x * step, _CAPTION + y * step))
     return sheet
+
+
+def _chart(
+    rows: list[dict[str, str]], published: dict[str, references.Reference | None]
+) -> Image.Image:
+    """Returns the run's PSNR (and VGG distance) against steps, with the others' as lines."""
+    from matplotlib.figure import Figure
+
+    measures = {"psnr_y": "PSNR (Y), dB", "vgg_distance": f"distance in VGG19 {_VGG_LAYER.value}"}
+    measures = {key: label for key, label in measures.items() if key in rows[0]}
+    names = list(published)
+    figure = Figure(figsize=(4.6 * len(names), 3.8 * len(measures)), layout="constrained")
+    panels = figure.subplots(len(measures), len(names), squeeze=False)
+    for line, (key, label) in zip(panels, measures.items(), strict=True):
+        for axes, name in zip(line, names, strict=True):
+            of_set = [row for row in rows if row["set"] == name]
+            steps = [(int(row["step"]), float(row[key])) for row in of_set if row["step"]]
+            axes.plot(*zip(*steps, strict=True), marker=".", label=_NAME.value)
+            others = {row["model"]: float(row[key]) for row in of_set if not row["step"]}
+            known = published[name].rows if published[name] and key == "psnr_y" else ()
+            papers = {s.method: s.psnr_y for s in known if s.method in _PUBLISHED.value}
+            lines = [(model, "measured", "--", value) for model, value in others.items()]
+            lines += [(method, "published", ":", value) for method, value in papers.items()]
+            for number, (model, how, style, value) in enumerate(lines, start=1):
+                legend = f"{model}, {how}"
+                axes.axhline(value, color=f"C{number}", linestyle=style, label=legend)
+            axes.set(title=name, xlabel="step", ylabel=label)
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize="small")
+    encoded = io.BytesIO()
+    figure.savefig(encoded, format="png", dpi=110)
+    return Image.open(encoded).convert("RGB")
 
 
 def _save(image: Image.Image, path: str) -> None:

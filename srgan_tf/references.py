@@ -91,6 +91,11 @@ def find(names: Iterable[str], scale: int) -> Reference | None:
     return Reference(dataset, _BORDER, _X4[dataset]) if dataset and scale == 4 else None
 
 
+def methods() -> list[str]:
+    """Returns the names of all methods that there are published scores of."""
+    return list(dict.fromkeys(row.method for rows in _X4.values() for row in rows))
+
+
 def to_lines(reference: Reference, border: int) -> list[str]:
     """Returns the published scores as text, with what they do not share with this evaluation."""
     mine = "" if border == reference.border else f", not the {border} px here"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import fixtures
+import numpy as np
 import pytest
 import test_export
 from PIL import Image
@@ -26,7 +27,8 @@ def run_dir(tmp_path_factory):
 
 
 def test_scores_of_every_checkpoint_and_pictures_are_kept(run_dir, tmp_path):
-    done = _keep(f"--run_dir={run_dir}", "--name=small", f"--output={tmp_path}", "--beside=lite")
+    flags = ("--name=small", "--beside=lite", "--published=SRResNet-MSE")
+    done = _keep(f"--run_dir={run_dir}", f"--output={tmp_path}", *flags)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "small"
     assert (folder / "metrics.csv").read_text() == "stage,step\npretrain,7\n"
@@ -41,6 +43,8 @@ def test_scores_of_every_checkpoint_and_pictures_are_kept(run_dir, tmp_path):
     # docs/MODELS.md: 30.90 dB on these photos; `lite` is better.
     assert float(rows[0]["psnr_y"]) == pytest.approx(30.90, abs=0.01)
     assert float(rows[1]["psnr_y"]) > 31.7
+    chart = Image.open(folder / "scores.webp")
+    assert chart.width == pytest.approx(4.6 * 110, abs=1) and np.unique(chart).size > 100
     # Four columns of details, twice as large as they are, and three rows.
     assert Image.open(folder / "pictures.webp").size == (4 * 356 - 4, 22 + 3 * 356 - 4)
 
@@ -54,6 +58,7 @@ def test_scores_of_every_checkpoint_and_pictures_are_kept(run_dir, tmp_path):
         (["--name=small", "--set=Set5"], "is not NAME=HR"),
         (["--name=small", "--run_dir=nowhere"], "nowhere"),
         (["--name=small", "--beside=srgan2"], "no folder srgan2"),
+        (["--name=small", "--published=SRResNet"], "there are bicubic, SRResNet-MSE"),
         ([], "--name is needed"),
     ],
 )
