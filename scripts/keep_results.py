@@ -10,14 +10,19 @@ held-out photos alone, which are free to be shown. config.json is the run's own:
 with relative paths where those of your machine are nobody else's business.
 """
 
+import collections
 import csv
 import dataclasses
 import io
+import itertools
 import os
 import pathlib
 import sys
+from typing import Any
 
-from absl import flags
+from absl import flags, logging
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
@@ -89,19 +94,23 @@ def main(argv: list[str]) -> None:
             result, pictures = _score(model, step or "last", scale, one)
             scores = {key: f"{value:.4f}" for key, value in result.mean().items()}
             rows.append({"model": name, "step": step, "set": one.name, **scores})
-            published[one.name] = references.find((row.name for row in result.rows), scale)
+            published[one.name] = _published([row.name for row in result.rows], scale)
             if one.name == "held-out":
                 shown[name] = pictures  # The last step's in the end.
+    for method in _PUBLISHED.value:
+        if not any(method in scores for scores in published.values()):
+            logging.warning("--published=%s: not known of these sets, at this scale.", method)
     folder = os.path.join(files.expand(_OUTPUT.value), _NAME.value)
     os.makedirs(folder, exist_ok=True)
+    _write_scores(rows, os.path.join(folder, "scores.csv"))
     for file, content in texts.items():
         files.write_atomically(os.path.join(folder, file), [content])
     curves = os.path.join(run_dir, "curves.png")
     if os.path.exists(curves):
         _save(Image.open(curves).convert("RGB"), os.path.join(folder, "curves.webp"))
     _save(_sheet(shown), os.path.join(folder, "pictures.webp"))
-    _save(_chart(rows, published), os.path.join(folder, "scores.webp"))
-    _write_scores(rows, os.path.join(folder, "scores.csv"))
+    chart = _chart(rows, _NAME.value, published, _VGG_LAYER.value)
+    _save(_drawn(chart), os.path.join(folder, "scores.webp"))
     cli.emit(f"Kept in {folder}.")
 
 
@@ -125,7 +134,14 @@ def _parse_set(text: str) -> _Set:
     return _Set(name, files.expand(hr), files.expand(lr) or None)
 
 
-def _score(model: str, checkpoint: str, scale: int, one: _Set):
+def _published(pictures: list[str], scale: int) -> dict[str, float]:
+    """Returns the PSNR (Y) of the methods of --published on these pictures, where it is known."""
+    reference = references.find(pictures, scale)
+    rows = reference.rows if reference else ()
+    return {row.method: row.psnr_y for row in rows if row.method in _PUBLISHED.value}
+
+
+def _score(model: str, checkpoint: str, scale: int, one: _Set) -> tuple[Any, dict[str, dict]]:
     """Returns the evaluation on a set, and its pictures' details by the pictures' names."""
     from srgan_tf import diagnostics, evaluation, evaluation_model
 
@@ -169,32 +185,55 @@ def _sheet(shown: dict[str, dict[str, dict]]) -> Image.Image:
 
 
 def _chart(
-    rows: list[dict[str, str]], published: dict[str, references.Reference | None]
-) -> Image.Image:
-    """Returns the run's PSNR (and VGG distance) against steps, with the others' as lines."""
-    from matplotlib.figure import Figure
+    rows: list[dict[str, str]],
+    name: str,
+    published: dict[str, dict[str, float]],
+    vgg_layer: str,
+) -> Figure:
+    """Returns the run's PSNR (and VGG distance) against steps, with the others' as lines.
 
-    measures = {"psnr_y": "PSNR (Y), dB", "vgg_distance": f"distance in VGG19 {_VGG_LAYER.value}"}
+    Args:
+        rows: as scores.csv has them; those of the run have a step, the others none.
+        name: the run's.
+        published: by set, the PSNR in dB (Y) of the methods to be drawn.
+        vgg_layer: that of the VGG distances, if rows have them.
+    """
+    measures = {"psnr_y": "PSNR (Y), dB", "vgg_distance": f"distance in VGG19 {vgg_layer}"}
     measures = {key: label for key, label in measures.items() if key in rows[0]}
-    names = list(published)
-    figure = Figure(figsize=(4.6 * len(names), 3.8 * len(measures)), layout="constrained")
-    panels = figure.subplots(len(measures), len(names), squeeze=False)
+    sets = list(dict.fromkeys(row["set"] for row in rows))
+    size = (4.6 * len(sets), 3.8 * len(measures) + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(measures), len(sets), squeeze=False)
+    tints = colormaps["tab20"].colors  # Pairs, dark and light; the first is the run's.
+    palette = itertools.cycle(tints[2::2] + tints[3::2])
+    colours = collections.defaultdict(lambda: next(palette))
+    handles = {}
     for line, (key, label) in zip(panels, measures.items(), strict=True):
-        for axes, name in zip(line, names, strict=True):
-            of_set = [row for row in rows if row["set"] == name]
+        for axes, one in zip(line, sets, strict=True):
+            of_set = [row for row in rows if row["set"] == one]
             steps = [(int(row["step"]), float(row[key])) for row in of_set if row["step"]]
-            axes.plot(*zip(*steps, strict=True), marker=".", label=_NAME.value)
-            others = {row["model"]: float(row[key]) for row in of_set if not row["step"]}
-            known = published[name].rows if published[name] and key == "psnr_y" else ()
-            papers = {s.method: s.psnr_y for s in known if s.method in _PUBLISHED.value}
-            lines = [(model, "measured", "--", value) for model, value in others.items()]
-            lines += [(method, "published", ":", value) for method, value in papers.items()]
-            for number, (model, how, style, value) in enumerate(lines, start=1):
-                legend = f"{model}, {how}"
-                axes.axhline(value, color=f"C{number}", linestyle=style, label=legend)
-            axes.set(title=name, xlabel="step", ylabel=label)
+            (handles[name],) = axes.plot(*zip(*steps, strict=True), marker=".", zorder=3)
+            others = {f"{r['model']}, measured": r[key] for r in of_set if not r["step"]}
+            papers = published.get(one, {}) if key == "psnr_y" else {}
+            papers = {f"{method}, published": value for method, value in papers.items()}
+            for style, values in (("--", others), (":", papers)):
+                for text, value in values.items():
+                    colour = colours[text]
+                    handles[text] = axes.axhline(float(value), color=colour, linestyle=style)
+            axes.set(title=_plain(one), xlabel="step", ylabel=label)
             axes.grid(alpha=0.3)
-            axes.legend(fontsize="small")
+    figure.legend(
+        list(handles.values()), [*map(_plain, handles)], loc="outside lower center", ncols=3
+    )
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Returns text as matplotlib shows it as it is: `$` begins formulas there."""
+    return text.replace("$", r"\$")
+
+
+def _drawn(figure: Figure) -> Image.Image:
     encoded = io.BytesIO()
     figure.savefig(encoded, format="png", dpi=110)
     return Image.open(encoded).convert("RGB")

@@ -57,9 +57,23 @@ def test_replicas_move_their_own_copies_alike():
     got = average.get_weights()
     np.testing.assert_allclose(got[0], [1.875, 1.0])
     np.testing.assert_allclose(got[2:], [[2.1875, 2.625], [1.4375, 1.4375]])
-    gamma = average.gamma if isinstance(average.gamma, tf.Variable) else average.gamma.value
-    for copy in strategy.experimental_local_results(gamma):
-        np.testing.assert_allclose(copy.numpy(), [1.875, 1.0])
+    for name, value in (("gamma", [1.875, 1.0]), ("moving_variance", [1.4375, 1.4375])):
+        variable = getattr(average, name)
+        variable = variable if isinstance(variable, tf.Variable) else variable.value
+        for copy in strategy.experimental_local_results(variable):
+            np.testing.assert_allclose(copy.numpy(), value)
+
+
+def test_other_kinds_of_numbers():
+    class Net(tf.Module):
+        def __init__(self, count, half):
+            super().__init__()
+            self.count, self.half = tf.Variable(count), tf.Variable(half, dtype=tf.float16)
+
+    average, weight = Net(1, 0.0), Net(5, 4.0)
+    averages.update(tf.distribute.get_strategy(), average, weight, tf.constant(0.75))
+    assert average.count.numpy() == 5  # A count is copied: there is no half of a seed.
+    assert average.half.numpy() == 1.0
 
 
 def test_a_stage_of_the_generator_begins_a_new_average():

@@ -10,6 +10,8 @@ import pytest
 import test_export
 from PIL import Image
 
+from scripts import keep_results
+
 SCRIPT = str(fixtures.ROOT / "scripts" / "keep_results.py")
 
 
@@ -45,8 +47,36 @@ def test_scores_of_every_checkpoint_and_pictures_are_kept(run_dir, tmp_path):
     assert float(rows[1]["psnr_y"]) > 31.7
     chart = Image.open(folder / "scores.webp")
     assert chart.width == pytest.approx(4.6 * 110, abs=1) and np.unique(chart).size > 100
+    assert "--published=SRResNet-MSE: not known of these sets" in done.stderr
     # Four columns of details, twice as large as they are, and three rows.
     assert Image.open(folder / "pictures.webp").size == (4 * 356 - 4, 22 + 3 * 356 - 4)
+
+
+def test_the_chart_has_the_run_and_a_line_of_its_own_for_every_other():
+    def row(model, step, one, psnr, vgg):
+        return {"model": model, "step": step, "set": one, "psnr_y": psnr, "vgg_distance": vgg}
+
+    others = ["bicubic", "a$b$", "_c", *(f"m{number}" for number in range(8))]
+    rows = [
+        row(model, "", one, f"{20 + number}.0", "7.0")
+        for one in ("Set5", "Set14")
+        for number, model in enumerate(others)
+    ]
+    rows += [row("run", step, one, "31.5", "9.0") for one in ("Set5", "Set14") for step in "37"]
+    published = {"Set5": {"SRResNet-MSE": 32.05}, "Set14": {}}
+    figure = keep_results._chart(rows, "run", published, "block3_conv4")
+    keep_results._drawn(figure)  # What matplotlib refuses, it refuses here.
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts[:4] == ["run", "bicubic, measured", r"a\$b\$, measured", "_c, measured"]
+    assert texts[-1] == "SRResNet-MSE, published" and len(texts) == 1 + len(others) + 1
+    assert len({str(line.get_color()) for line in legend.get_lines()}) == len(texts)
+    of_set5, of_set14, *of_vgg = figure.axes
+    levels = [line.get_ydata()[0] for line in of_set5.get_lines()]
+    assert levels == [31.5, *(20 + number for number in range(len(others))), 32.05]
+    assert list(of_set5.get_lines()[0].get_xdata()) == [3, 7]
+    assert len(of_set14.get_lines()) == len(levels) - 1
+    assert [axes.get_lines()[0].get_ydata()[0] for axes in of_vgg] == [9.0, 9.0]
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,6 @@ def _targets(chance, kills):
     return targets
 
 
-@pytest.mark.one_stack
 def test_a_run_that_is_killed_at_random_moments_ends_to_the_bit_the_same(
     server, data, whole, tmp_path
 ):

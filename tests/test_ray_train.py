@@ -21,10 +21,7 @@ from srgan_tf import config as config_lib
 from srgan_tf import errors, run_folder
 from srgan_tf.training import on_ray
 
-pytestmark = [
-    pytest.mark.one_stack,
-    pytest.mark.skipif(bool(clusters.why_not()), reason=clusters.why_not() or ""),
-]
+pytestmark = pytest.mark.skipif(bool(clusters.why_not()), reason=clusters.why_not() or "")
 
 # So many steps that what is done to the run is done in its midst.
 LAST = 80

@@ -84,7 +84,6 @@ def test_only_the_first_worker_writes(together):
     assert not [name for name in found if "tmp" in name or "temp" in name]
 
 
-@pytest.mark.one_stack
 def test_killed_and_stopped_and_continued_it_ends_as_if_nothing_had_been(data, together, tmp_path):
     run_dir = tmp_path / "run"
     said = Job(CONFIG, data, run_dir, 2, worker_1={"kill_at": 4}).said([1, -signal.SIGKILL])

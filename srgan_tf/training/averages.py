@@ -5,7 +5,8 @@ a += (1 - d) * (w - a), d = min(decay, (1 + t) / (10 + t)). The rising d is that
 `tf.train.ExponentialMovingAverage`: a young average is not made of the weights that it began with.
 Moving statistics of batch normalization are averaged as well. They are of the last ten batches or
 so, and copied to weights of a thousand steps they do not fit: a generator at a learning rate of
-1e-3 lost up to 0.9 dB by that (docs/results/README.md). What is no floating-point number is copied.
+1e-3 lost up to 0.9 dB by that (docs/results/README.md, "SRResNet from scratch"). What is no
+floating-point number is copied.
 
 A stage that trains the generator begins a new average from the weights as they are: the weights of
 another loss are not mixed in.
@@ -40,7 +41,7 @@ def update(
     """
 
     def move(average: tf.Variable, weight: tf.Tensor) -> None:
-        average.assign_sub((1.0 - decay) * (average - weight))
+        average.assign_sub(tf.cast(1.0 - decay, average.dtype) * (average - weight))
 
     def copy(average: tf.Variable, weight: tf.Tensor) -> None:
         average.assign(weight)
