@@ -50,6 +50,7 @@ _VGG_WEIGHTS = flags.DEFINE_string(
 )
 _VGG_LAYER = flags.DEFINE_string("vgg_layer", "block3_conv4", "Their layer.")
 _OUTPUT = flags.DEFINE_string("output", str(_ROOT / "docs" / "results"), "Folder of results.")
+_OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace what was kept by this name before.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,15 +79,20 @@ def main(argv: list[str]) -> None:
         if method not in references.methods():
             known = ", ".join(references.methods())
             raise errors.InputError(f"--published={method} is not known; there are {known}.")
+    folder = os.path.join(files.expand(_OUTPUT.value), _NAME.value)
+    if os.path.exists(folder) and not _OVERWRITE.value:
+        raise errors.InputError(f"{folder} exists; choose another --name, or give --overwrite.")
     cli.import_tensorflow()
-    from srgan_tf import run_folder
+    from srgan_tf import evaluation, run_folder
 
-    run_dir = files.expand(_RUN_DIR.value)
+    run_dir = os.path.abspath(files.expand(_RUN_DIR.value))  # A folder `srresnet` is no model.
     scale = run_folder.read_config(run_dir)[0].data.scale
     texts = {name: _read(run_dir, name) for name in ("config.json", "metrics.csv")}
     steps = [str(step) for step in run_folder.valid_steps(run_dir)]
     if not steps:
         raise errors.InputError(f"{run_dir} has no checkpoint: there is nothing to score.")
+    for one in sets:
+        evaluation.find_pairs(one.hr, one.lr, scale, scale)  # Before hours of scoring, not in them.
     rows, shown, published = [], {}, {}
     for name, step in [*((other, "") for other in others), *((_NAME.value, s) for s in steps)]:
         for one in sets:
@@ -100,7 +106,6 @@ def main(argv: list[str]) -> None:
     for method in _PUBLISHED.value:
         if not any(method in scores for scores in published.values()):
             logging.warning("--published=%s: not known of these sets, at this scale.", method)
-    folder = os.path.join(files.expand(_OUTPUT.value), _NAME.value)
     os.makedirs(folder, exist_ok=True)
     _write_scores(rows, os.path.join(folder, "scores.csv"))
     for file, content in texts.items():
@@ -221,6 +226,7 @@ def _chart(
                     colour = colours[text]
                     handles[text] = axes.axhline(float(value), color=colour, linestyle=style)
             axes.set(title=_plain(one), xlabel="step", ylabel=label)
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
     figure.legend(
         list(handles.values()), [*map(_plain, handles)], loc="outside lower center", ncols=3

@@ -48,6 +48,8 @@ def test_scores_of_every_checkpoint_and_pictures_are_kept(run_dir, tmp_path):
     chart = Image.open(folder / "scores.webp")
     assert chart.width == pytest.approx(4.6 * 110, abs=1) and np.unique(chart).size > 100
     assert "--published=SRResNet-MSE: not known of these sets" in done.stderr
+    again = _keep(f"--run_dir={run_dir}", f"--output={tmp_path}", *flags)
+    assert again.returncode == 2 and "give --overwrite" in again.stderr
     # Four columns of details, twice as large as they are, and three rows.
     assert Image.open(folder / "pictures.webp").size == (4 * 356 - 4, 22 + 3 * 356 - 4)
 
@@ -86,6 +88,7 @@ def test_the_chart_has_the_run_and_a_line_of_its_own_for_every_other():
         (["--name=lite", "--beside=lite"], "names must differ"),
         (["--name=small", "--set=held-out=x"], "names must differ"),
         (["--name=small", "--set=Set5"], "is not NAME=HR"),
+        (["--name=small", "--set=a=nowhere"], "nowhere"),
         (["--name=small", "--run_dir=nowhere"], "nowhere"),
         (["--name=small", "--beside=srgan2"], "no folder srgan2"),
         (["--name=small", "--published=SRResNet"], "there are bicubic, SRResNet-MSE"),
