@@ -100,7 +100,9 @@ def main(argv: list[str]) -> None:
             result, pictures = _score(model, step or "last", scale, one)
             scores = {key: f"{value:.4f}" for key, value in result.mean().items()}
             rows.append({"model": name, "step": step, "set": one.name, **scores})
-            published[one.name] = _published([row.name for row in result.rows], scale)
+            published[one.name] = _published(
+                [row.name for row in result.rows], scale, _PUBLISHED.value
+            )
             if one.name == "held-out":
                 shown[name] = pictures  # The last step's in the end.
     for method in _PUBLISHED.value:
@@ -139,11 +141,11 @@ def _parse_set(text: str) -> _Set:
     return _Set(name, files.expand(hr), files.expand(lr) or None)
 
 
-def _published(pictures: list[str], scale: int) -> dict[str, float]:
-    """Returns the PSNR (Y) of the methods of --published on these pictures, where it is known."""
+def _published(pictures: list[str], scale: int, methods: list[str]) -> dict[str, float]:
+    """Returns the published PSNR (Y) of the methods on these pictures, where it is known."""
     reference = references.find(pictures, scale)
     rows = reference.rows if reference else ()
-    return {row.method: row.psnr_y for row in rows if row.method in _PUBLISHED.value}
+    return {row.method: row.psnr_y for row in rows if row.method in methods}
 
 
 def _score(model: str, checkpoint: str, scale: int, one: _Set) -> tuple[Any, dict[str, dict]]:

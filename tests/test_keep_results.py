@@ -54,6 +54,15 @@ def test_scores_of_every_checkpoint_and_pictures_are_kept(run_dir, tmp_path):
     assert Image.open(folder / "pictures.webp").size == (4 * 356 - 4, 22 + 3 * 356 - 4)
 
 
+def test_published_scores_are_found_by_the_names_of_the_pictures():
+    set5, methods = ["baby", "bird", "butterfly", "head", "woman"], ["SRResNet-MSE", "SRGAN-VGG22"]
+    # Table 1 of the paper.
+    expected = {"SRResNet-MSE": 32.05, "SRGAN-VGG22": 29.84}
+    assert keep_results._published(set5, 4, methods) == expected
+    assert keep_results._published(set5, 2, methods) == {}
+    assert keep_results._published(set5[1:], 4, methods) == {}
+
+
 def test_the_chart_has_the_run_and_a_line_of_its_own_for_every_other():
     def row(model, step, one, psnr, vgg):
         return {"model": model, "step": step, "set": one, "psnr_y": psnr, "vgg_distance": vgg}
