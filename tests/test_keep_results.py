@@ -8,16 +8,28 @@ import fixtures
 import numpy as np
 import pytest
 import test_export
+from absl import flags
 from PIL import Image
-
-from scripts import keep_results
 
 SCRIPT = str(fixtures.ROOT / "scripts" / "keep_results.py")
 
 
-def _keep(*flags):
-    command = [sys.executable, SCRIPT, *flags]
+def _keep(*options):
+    command = [sys.executable, SCRIPT, *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def keep_results():
+    """The script as a module. Flags of other scripts have names that its own have: they stay."""
+    known = flags.FLAGS._flags()
+    theirs = dict(known)
+    known.clear()
+    from scripts import keep_results
+
+    known.clear()
+    known.update(theirs)
+    return keep_results
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +41,8 @@ def run_dir(tmp_path_factory):
 
 
 def test_scores_of_every_checkpoint_and_pictures_are_kept(run_dir, tmp_path):
-    flags = ("--name=small", "--beside=lite", "--published=SRResNet-MSE")
-    done = _keep(f"--run_dir={run_dir}", f"--output={tmp_path}", *flags)
+    options = ("--name=small", "--beside=lite", "--published=SRResNet-MSE")
+    done = _keep(f"--run_dir={run_dir}", f"--output={tmp_path}", *options)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "small"
     assert (folder / "metrics.csv").read_text() == "stage,step\npretrain,7\n"
@@ -48,13 +60,13 @@ def test_scores_of_every_checkpoint_and_pictures_are_kept(run_dir, tmp_path):
     chart = Image.open(folder / "scores.webp")
     assert chart.width == pytest.approx(4.6 * 110, abs=1) and np.unique(chart).size > 100
     assert "--published=SRResNet-MSE: not known of these sets" in done.stderr
-    again = _keep(f"--run_dir={run_dir}", f"--output={tmp_path}", *flags)
+    again = _keep(f"--run_dir={run_dir}", f"--output={tmp_path}", *options)
     assert again.returncode == 2 and "give --overwrite" in again.stderr
     # Four columns of details, twice as large as they are, and three rows.
     assert Image.open(folder / "pictures.webp").size == (4 * 356 - 4, 22 + 3 * 356 - 4)
 
 
-def test_published_scores_are_found_by_the_names_of_the_pictures():
+def test_published_scores_are_found_by_the_names_of_the_pictures(keep_results):
     set5, methods = ["baby", "bird", "butterfly", "head", "woman"], ["SRResNet-MSE", "SRGAN-VGG22"]
     # Table 1 of the paper.
     expected = {"SRResNet-MSE": 32.05, "SRGAN-VGG22": 29.84}
@@ -63,7 +75,7 @@ def test_published_scores_are_found_by_the_names_of_the_pictures():
     assert keep_results._published(set5[1:], 4, methods) == {}
 
 
-def test_the_chart_has_the_run_and_a_line_of_its_own_for_every_other():
+def test_the_chart_has_the_run_and_a_line_of_its_own_for_every_other(keep_results):
     def row(model, step, one, psnr, vgg):
         return {"model": model, "step": step, "set": one, "psnr_y": psnr, "vgg_distance": vgg}
 
@@ -91,7 +103,7 @@ def test_the_chart_has_the_run_and_a_line_of_its_own_for_every_other():
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("options", "words"),
     [
         (["--name=a/b"], "is not a name of a folder"),
         (["--name=lite", "--beside=lite"], "names must differ"),
@@ -104,8 +116,8 @@ def test_the_chart_has_the_run_and_a_line_of_its_own_for_every_other():
         ([], "--name is needed"),
     ],
 )
-def test_what_cannot_be_kept_is_one_line(flags, words, run_dir, tmp_path):
-    refused = _keep(f"--run_dir={run_dir}", f"--output={tmp_path}", *flags)
+def test_what_cannot_be_kept_is_one_line(options, words, run_dir, tmp_path):
+    refused = _keep(f"--run_dir={run_dir}", f"--output={tmp_path}", *options)
     assert refused.returncode == 2, refused.stderr
     assert words in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr and not list(tmp_path.iterdir())
