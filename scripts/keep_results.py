@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
     if os.path.exists(folder) and not _OVERWRITE.value:
         raise errors.InputError(f"{folder} exists; choose another --name, or give --overwrite.")
     cli.import_tensorflow()
-    from srgan_tf import evaluation, run_folder
+    from srgan_tf import diagnostics, evaluation, evaluation_model, run_folder
 
     run_dir = os.path.abspath(files.expand(_RUN_DIR.value))  # A folder `srresnet` is no model.
     scale = run_folder.read_config(run_dir)[0].data.scale
@@ -91,13 +91,17 @@ def main(argv: list[str]) -> None:
     steps = [str(step) for step in run_folder.valid_steps(run_dir)]
     if not steps:
         raise errors.InputError(f"{run_dir} has no checkpoint: there is nothing to score.")
-    for one in sets:
-        evaluation.find_pairs(one.hr, one.lr, scale, scale)  # Before hours of scoring, not in them.
+    # What can be wrong shows now, before hours of scoring.
+    vgg = None
+    if _VGG_WEIGHTS.value:
+        vgg = diagnostics.VggDistance(files.expand(_VGG_WEIGHTS.value), layer=_VGG_LAYER.value)
+    pairs = {one.name: evaluation.find_pairs(one.hr, one.lr, scale, scale, vgg) for one in sets}
+    models = {name: evaluation_model.load(name, scale=scale) for name in others}
     rows, shown, published = [], {}, {}
     for name, step in [*((other, "") for other in others), *((_NAME.value, s) for s in steps)]:
+        model = models.get(name) or evaluation_model.load(run_dir, scale=scale, checkpoint=step)
         for one in sets:
-            model = run_dir if step else name
-            result, pictures = _score(model, step or "last", scale, one)
+            result, pictures = _score(model, one, pairs[one.name], vgg)
             scores = {key: f"{value:.4f}" for key, value in result.mean().items()}
             rows.append({"model": name, "step": step, "set": one.name, **scores})
             published[one.name] = _published(
@@ -148,22 +152,17 @@ def _published(pictures: list[str], scale: int, methods: list[str]) -> dict[str,
     return {row.method: row.psnr_y for row in rows if row.method in methods}
 
 
-def _score(model: str, checkpoint: str, scale: int, one: _Set) -> tuple[Any, dict[str, dict]]:
+def _score(model: Any, one: _Set, pairs: list, vgg: Any) -> tuple[Any, dict[str, dict]]:
     """Returns the evaluation on a set, and its pictures' details by the pictures' names."""
-    from srgan_tf import diagnostics, evaluation, evaluation_model
+    from srgan_tf import evaluation
 
-    loaded = evaluation_model.load(model, scale=scale, checkpoint=checkpoint)
-    vgg = None
-    if _VGG_WEIGHTS.value:
-        vgg = diagnostics.VggDistance(files.expand(_VGG_WEIGHTS.value), layer=_VGG_LAYER.value)
-    pairs = evaluation.find_pairs(one.hr, one.lr, loaded.scale, loaded.scale, vgg)
     details: dict[str, dict] = {}
 
     def keep(row, pictures) -> None:
         if row.name in _DETAILS:
             details[row.name] = {"sr": _detail(pictures.sr, row), "hr": _detail(pictures.hr, row)}
 
-    result = evaluation.run(loaded, pairs, hr=one.hr, lr=one.lr, vgg=vgg, on_image=[keep])
+    result = evaluation.run(model, pairs, hr=one.hr, lr=one.lr, vgg=vgg, on_image=[keep])
     return result, details
 
 

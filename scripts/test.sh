@@ -21,11 +21,13 @@ say "ruff check, ruff format --check"
 "$SRGAN_BIN/python" -m ruff check -q --output-format=concise . || lint=1
 "$SRGAN_BIN/python" -m ruff format --check . || lint=1
 
-# Whole files go to as many processes as there are cores: most of the time is spent tracing, on one.
-# A test that ends its process is tried again and again with loadfile, unless that is limited.
+# Whole files go to as many processes as there are cores, the long ones first (tests/conftest.py):
+# most of the time is spent tracing, on one.
+# Where a process ends, so does all: xdist would wait for ever for what was left of its file.
 # What fails is tried once more (and counted as "rerun"): clusters of processes with clocks of their
 # own lose each other on machines that do other things as well.
-[ $# -gt 0 ] || set -- -n auto --maxprocesses=4 --dist=loadfile --max-worker-restart=3 --reruns=1
+[ $# -gt 0 ] || set -- -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder \
+    --max-worker-restart=0 --reruns=1
 say "pytest $*"
 "$SRGAN_BIN/python" -m pytest "$@"
 [ "$lint" = 0 ] || die "the tests passed, but ruff did not (see above); try: ruff check --fix . && ruff format ."

@@ -108,7 +108,6 @@ def test_suites_name_their_baseline_and_their_workers_kinds(name, monkeypatch):
                 assert set(spec) == set(code.co_varnames[: code.co_kwonlyargcount])
 
 
-@pytest.mark.one_stack
 def test_command_measures_ours_and_says_what_is_missing(tmp_path):
     # Each contender is a process, which takes TensorFlow's start: all of them take minutes.
     suites, groups = ("training,inference,startup", 7) if LONG else ("training", 3)

@@ -22,10 +22,13 @@ GENERATOR_KINDS = [
     ("srresnet", "none", "subpixel_plain"),
     ("srresnet_seed", "none", "subpixel_plain"),
 ]
+# Every discriminator with the norm that is its own; a plain one and one with skips with all.
 DISCRIMINATOR_KINDS = [
     (name, norm)
     for name in sorted(discriminators.DISCRIMINATORS)
     for norm in sorted(discriminators.NORMS)
+    if name in ("srgan", "unet")
+    or norm == discriminators.resolve(config.DiscriminatorConfig(name=name)).norm
 ]
 CROP = 24
 # Not square, odd; the second shares no side with the first.

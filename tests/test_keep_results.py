@@ -121,3 +121,4 @@ def test_what_cannot_be_kept_is_one_line(options, words, run_dir, tmp_path):
     assert refused.returncode == 2, refused.stderr
     assert words in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr and not list(tmp_path.iterdir())
+    assert "evaluate:" not in refused.stderr  # Nothing was scored before.

@@ -368,7 +368,6 @@ def test_the_training_script_refuses_at_once(arguments, words, tmp_path):
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.one_stack
 def test_the_training_script_trains_on_a_folder_and_gives_weights(tmp_path):
     if not list(pathlib.Path(sys.prefix).glob(".srgan-installed-dev*")):
         pytest.skip("the script would install the package here: call scripts/test.sh")

@@ -26,10 +26,9 @@ from srgan_tf import clusters, errors
 from srgan_tf.serving import batch_ray
 from srgan_tf.serving import pictures as pictures_lib
 
-pytestmark = [
-    pytest.mark.one_stack,
-    pytest.mark.skipif(ray_cluster.why_not() is not None, reason=str(ray_cluster.why_not())),
-]
+pytestmark = pytest.mark.skipif(
+    ray_cluster.why_not() is not None, reason=str(ray_cluster.why_not())
+)
 PREPARE = fixtures.ROOT / "data_prep" / "prepare.py"
 UPSCALE = fixtures.ROOT / "scripts" / "upscale.py"
 SETTINGS = Settings(crop_size=24, shards=24, validation_percent=20.0, seed=7, encoding="png")

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import types
 
 import fixtures
@@ -62,18 +61,26 @@ def as_talkative_as_commands():
     logging.set_verbosity(before)
 
 
-def train(cluster, data, run_dir, num_workers=2, config=CONFIG, **options):
+def train(cluster, data, run_dir, num_workers=2, config=CONFIG, when=None, **options):
     wanted = on_ray.Cluster(num_workers=num_workers, address=cluster.address, **options)
-    return on_ray.train(config, data_dir=str(data), run_dir=str(run_dir), cluster=wanted)
+    try:
+        return on_ray.train(config, data_dir=str(data), run_dir=str(run_dir), cluster=wanted)
+    finally:
+        if when:
+            when.over.set()
 
 
 class When(threading.Thread):
-    """Does something once the run has a checkpoint from `step` on."""
+    """Does something once the run has a checkpoint from `step` on, if it has not ended by then.
+
+    A signal that comes after the run has none to hear it but the process of the tests, and ends it.
+    """
 
     def __init__(self, run_dir: pathlib.Path, step: int, action):
         super().__init__(daemon=True)
         self._folder, self._step, self._action = run_dir / "checkpoints", step, action
         self.done = False
+        self.over = threading.Event()
         self.start()
 
     def run(self):
@@ -81,7 +88,8 @@ class When(threading.Thread):
             return [int(path.stem.split("-")[1]) for path in self._folder.glob("ckpt-*.json")]
 
         while max(steps(), default=0) < self._step:
-            time.sleep(0.02)
+            if self.over.wait(0.02):
+                return
         self._action()
         self.done = True
 
@@ -92,13 +100,13 @@ def test_stopped_and_a_node_killed_it_ends_as_if_nothing_had_been(cluster, data,
     worker_run.Job(CONFIG, data, undisturbed, 2, optimizer=None).said([0, 0])
 
     stop = When(run_dir, 10, lambda: os.kill(os.getpid(), signal.SIGINT))
-    assert train(cluster, data, run_dir) == 130
+    assert train(cluster, data, run_dir, when=stop) == 130
     stopped_at = int(run_folder.find_checkpoint(str(run_dir)).rpartition("-")[2])
     assert stop.done and 10 <= stopped_at < LAST
     capfd.readouterr()
 
     kill = When(run_dir, stopped_at + 10, cluster.nodes[1].kill)
-    assert train(cluster, data, run_dir) == 0
+    assert train(cluster, data, run_dir, when=kill) == 0
     said = "".join(capfd.readouterr())
     assert kill.done
     _, record = run_folder.read_config(str(run_dir))
@@ -167,7 +175,7 @@ def test_a_stop_is_heard_where_nodes_are_lost_and_there_is_no_room(cluster, data
         os.kill(os.getpid(), signal.SIGINT)
 
     lost = When(run_dir, 5, lose_and_stop)
-    assert train(cluster, data, run_dir, num_workers=1, cpus_per_worker=2) == 130
+    assert train(cluster, data, run_dir, when=lost, num_workers=1, cpus_per_worker=2) == 130
     assert lost.done and "Stopped while there were no workers" in caplog.text
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     assert run_folder.find_checkpoint(str(run_dir))

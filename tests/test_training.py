@@ -18,7 +18,7 @@ import test_steps
 from PIL import Image
 
 from srgan_tf import bicubic, errors, evaluation, images, run_folder
-from srgan_tf.config import RunConfig
+from srgan_tf.config import DiscriminatorConfig, RunConfig
 from srgan_tf.data import records
 from srgan_tf.models import discriminators
 from srgan_tf.serving import export, model_record
@@ -33,6 +33,9 @@ def data(tmp_path_factory):
 
 
 def tiny(**changes):
+    """A run of three stages, with the smallest discriminator: its trace is most of the time."""
+    discriminator = DiscriminatorConfig(name="srgan_small", filters=2, dense_units=16)
+    changes = {"discriminator": discriminator, **changes}
     run = RunConfig(log_every=1, validate_every=2, validation_images=1, checkpoint_every=2)
     return dataclasses.replace(test_steps.config(), run=run, **changes)
 
@@ -113,7 +116,7 @@ def test_a_run_stopped_often_ends_as_if_it_had_not_been(data, whole, tmp_path, m
     """Within stages and at both borders: weights, slots and metrics.csv equal to the bit."""
     run_dir = tmp_path / "run"
     real = run_lib.Run._after_step
-    for stop_at in (1, 3, 4, 6, 7):
+    for stop_at in (3, 4, 7):
 
         def stopping_after(self, step, *arguments, stop_at=stop_at):
             real(self, step, *arguments)

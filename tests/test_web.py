@@ -355,7 +355,6 @@ def serving(model, folder, *flags):
         process.kill()
 
 
-@pytest.mark.one_stack
 def test_in_a_browser(model, tmp_path):
     need_gradio()
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
