@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
     steps = [str(step) for step in run_folder.valid_steps(run_dir)]
     if not steps:
         raise errors.InputError(f"{run_dir} has no checkpoint: there is nothing to score.")
-    # What can be wrong shows now, before hours of scoring.
+    # What can be wrong with pictures and other models shows now, before hours of scoring.
     vgg = None
     if _VGG_WEIGHTS.value:
         vgg = diagnostics.VggDistance(files.expand(_VGG_WEIGHTS.value), layer=_VGG_LAYER.value)

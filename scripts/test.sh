@@ -23,8 +23,9 @@ say "ruff check, ruff format --check"
 
 # Whole files go to as many processes as there are cores, the long ones first (tests/conftest.py):
 # most of the time is spent tracing, on one.
-# Where a process ends, so does all: xdist would wait for ever for what was left of its file.
-# What fails is tried once more (and counted as "rerun"): clusters of processes with clocks of their
+# Where a process ends, the others finish what they have, and the run fails: a new process would have
+# xdist wait for ever for what was left of the file.
+# What fails otherwise is tried once more (and counted as "rerun"): clusters of processes with clocks of their
 # own lose each other on machines that do other things as well.
 [ $# -gt 0 ] || set -- -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder \
     --max-worker-restart=0 --reruns=1

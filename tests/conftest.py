@@ -28,24 +28,22 @@ LONG = (
     "test_load",
 )
 # Ray's threads stay in the process that was connected to a cluster, and were seen to end it with a
-# segmentation fault minutes after the cluster's nodes were killed: nothing may come after these.
+# segmentation fault minutes after the cluster's nodes were killed: nothing but each other may come
+# after these.
 LAST = ("test_ray_data", "test_ray_train")
-# Files, processes, protocols and texts: the second stack finds hardly anything in them that the
-# first did not. Networks, losses, steps, training, checkpoints, export, upscaling run on both.
+# Mostly about files, processes, protocols and texts: the second stack finds hardly anything in them
+# that the first did not.
 ONE_STACK = frozenset(
     (
         "test_backends",
         "test_benchmark",
         "test_channels",
         "test_client",
-        "test_concurrency",
         "test_contact_sheet",
         "test_data_prep",
-        "test_divergence",
         "test_doctor",
         "test_faults",
         "test_files",
-        "test_formats",
         "test_fuzz",
         "test_html_report",
         "test_interpolation",
@@ -70,8 +68,11 @@ ONE_STACK = frozenset(
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # Before -m looks at the marks.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks and sorts; tests of a file stay together and in their order."""
+    for name in (*LONG, *LAST, *ONE_STACK):
+        assert (pathlib.Path(__file__).parent / f"{name}.py").exists(), name
     places = {name: number - len(LONG) for number, name in enumerate(LONG)}
     places.update({name: number for number, name in enumerate(LAST, 1)})
     names = {item: pathlib.Path(item.path).stem for item in items}

@@ -22,12 +22,12 @@ GENERATOR_KINDS = [
     ("srresnet", "none", "subpixel_plain"),
     ("srresnet_seed", "none", "subpixel_plain"),
 ]
-# Every discriminator with the norm that is its own; a plain one and one with skips with all.
+# Every discriminator with the norm that is its own; those that are built differently with all.
 DISCRIMINATOR_KINDS = [
     (name, norm)
     for name in sorted(discriminators.DISCRIMINATORS)
     for norm in sorted(discriminators.NORMS)
-    if name in ("srgan", "unet")
+    if name != "srgan_small"  # Made of the same parts as srgan.
     or norm == discriminators.resolve(config.DiscriminatorConfig(name=name)).norm
 ]
 CROP = 24

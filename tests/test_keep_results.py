@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from unittest import mock
 
 import fixtures
 import numpy as np
@@ -22,13 +23,8 @@ def _keep(*options):
 @pytest.fixture(scope="module")
 def keep_results():
     """The script as a module. Flags of other scripts have names that its own have: they stay."""
-    known = flags.FLAGS._flags()
-    theirs = dict(known)
-    known.clear()
-    from scripts import keep_results
-
-    known.clear()
-    known.update(theirs)
+    with mock.patch.dict(flags.FLAGS._flags(), clear=True):
+        from scripts import keep_results
     return keep_results
 
 

@@ -91,6 +91,7 @@ def test_its_features_are_nearer_to_the_originals(tmp_path):
     vgg = diagnostics.VggDistance(weights, layer="block3_conv4")
     for path in pathlib.Path(HELD_OUT).glob("*.jpg"):
         picture = Image.open(path)
+        assert min(picture.size) >= 256
         left, top = (picture.width - 256) // 2, (picture.height - 256) // 2
         picture.crop((left, top, left + 256, top + 256)).save(tmp_path / f"{path.stem}.png")
     pairs = evaluation.find_pairs(str(tmp_path), None, 4, 4)

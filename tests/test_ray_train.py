@@ -67,7 +67,7 @@ def train(cluster, data, run_dir, num_workers=2, config=CONFIG, when=None, **opt
         return on_ray.train(config, data_dir=str(data), run_dir=str(run_dir), cluster=wanted)
     finally:
         if when:
-            when.over.set()
+            when.end()
 
 
 class When(threading.Thread):
@@ -80,18 +80,26 @@ class When(threading.Thread):
         super().__init__(daemon=True)
         self._folder, self._step, self._action = run_dir / "checkpoints", step, action
         self.done = False
-        self.over = threading.Event()
+        self._over = threading.Event()
+        self._lock = threading.Lock()
         self.start()
+
+    def end(self):
+        """Called once the run has ended: from here on nothing is done."""
+        with self._lock:
+            self._over.set()
 
     def run(self):
         def steps():
             return [int(path.stem.split("-")[1]) for path in self._folder.glob("ckpt-*.json")]
 
         while max(steps(), default=0) < self._step:
-            if self.over.wait(0.02):
+            if self._over.wait(0.02):
                 return
-        self._action()
-        self.done = True
+        with self._lock:
+            if not self._over.is_set():
+                self._action()
+                self.done = True
 
 
 def test_stopped_and_a_node_killed_it_ends_as_if_nothing_had_been(cluster, data, tmp_path, capfd):
