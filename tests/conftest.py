@@ -48,6 +48,7 @@ ONE_STACK = frozenset(
         "test_html_report",
         "test_interpolation",
         "test_keep_results",
+        "test_kill",
         "test_layering",
         "test_lite",
         "test_load",
