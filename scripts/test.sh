@@ -25,8 +25,8 @@ say "ruff check, ruff format --check"
 # most of the time is spent tracing, on one.
 # Where a process ends, the others finish what they have, and the run fails: a new process would have
 # xdist wait for ever for what was left of the file.
-# What fails otherwise is tried once more (and counted as "rerun"): clusters of processes with clocks of their
-# own lose each other on machines that do other things as well.
+# What fails otherwise is tried once more (and counted as "rerun"): clusters of processes with clocks
+# of their own lose each other on machines that do other things as well.
 [ $# -gt 0 ] || set -- -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder \
     --max-worker-restart=0 --reruns=1
 say "pytest $*"

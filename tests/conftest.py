@@ -7,6 +7,7 @@ import pathlib
 
 import pytest
 
+# Longest first, roughly.
 LONG = (
     "test_training",
     "test_workers",
@@ -27,9 +28,8 @@ LONG = (
     "test_soak",
     "test_load",
 )
-# Ray's threads stay in the process that was connected to a cluster, and were seen to end it with a
-# segmentation fault minutes after the cluster's nodes were killed: nothing but each other may come
-# after these.
+# A process was seen to end with a segmentation fault minutes after one of these had killed nodes of
+# the cluster that it was connected to, probably in a thread of Ray's: no others come after them.
 LAST = ("test_ray_data", "test_ray_train")
 # Mostly about files, processes, protocols and texts: the second stack finds hardly anything in them
 # that the first did not.
