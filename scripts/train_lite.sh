@@ -66,7 +66,7 @@ run() {
     "$SRGAN_BIN/$1" "${@:2}"
 }
 
-# Prints column $1 of the list of pictures, without its comments and its heading.
+# Prints columns $1 of the list of pictures, without its comments and its heading.
 column() { grep -v '^#' "$list" | tail -n +2 | cut -f "$1"; }
 
 # Downloads package $1 into the folder debs and unpacks it into unpacked/$1.
@@ -85,27 +85,30 @@ unpack() {
     mv "$out/unpacked/$name.part" "$out/unpacked/$name"
 }
 
-# Writes a line for each picture: its path, its name, and by what it is shrunk.
+# Writes a line for each picture: its path, its name, and by what it is shrunk: for HR, and for
+# the teacher.
 list_pictures() {
-    local package file name sizes
-    while IFS=$'\t' read -r package file name sizes; do
+    local package file name sizes small
+    while IFS=$'\t' read -r package file name sizes small; do
         [ -e "$out/unpacked/$package/usr/share/$file" ] ||
             die "$package has no $file: is it that of Debian 12, as $list says?"
-        printf '%s\t%s\t%s\n' "$out/unpacked/$package/usr/share/$file" "$name" "$sizes"
-    done < <(paste <(column 1) <(column 2) <(column 3) <(column 4))
+        printf '%s\t%s\t%s\t%s\n' "$out/unpacked/$package/usr/share/$file" "$name" "$sizes" "$small"
+    done < <(column 1-5)
 }
 
 # The same for all files of folder $1, which are named with their endings: a.jpg is not a.png.
 list_folder() {
     local path
     for path in "$1"/*; do
-        [ ! -f "$path" ] || printf '%s\t%s\t%s\n' "$path" "$(basename "$path")" "2 3 4"
+        [ ! -f "$path" ] || printf '%s\t%s\t%s\t%s\n' "$path" "$(basename "$path")" "2 3 4" "6 10"
     done
 }
 
-# Writes the pictures listed in file $1 into $2/SIZE/NAME.png; with $3 all of them must do. Sides are multiples of 4, so that
-# nothing need be cut off for LR at a quarter of that; transparent ones are put on grey. What is no
-# picture is named and left out, but for pictures of the list.
+# Writes the pictures listed in file $1 into $2/hr/SIZE/NAME.png and $2/small/SIZE/NAME.png; with $3
+# all of them must do. Transparent ones are put on grey. What is no picture is named and left out,
+# but for pictures of the list.
+#   hr     by Lanczos; sides are multiples of 4, so that nothing need be cut off for LR at a quarter
+#   small  by bicubic, as LR is: the teacher enlarges them
 shrink() {
     "$SRGAN_BIN/python" - "$@" <<'END'
 import concurrent.futures
@@ -130,24 +133,29 @@ def opened(path):
 
 
 def shrink(line):
-    path, name, sizes = line.split("\t")
+    path, name, sizes, small = line.split("\t")
     try:
-        write(path, name, sizes)
+        write(path, name, (("hr", sizes, Image.LANCZOS, 4), ("small", small, Image.BICUBIC, 1)))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         return f"{path} is no picture that can be used ({error})."
     return None
 
 
-def write(path, name, sizes):
-    targets = {size: output / size / f"{name}.png" for size in sizes.split()}
-    targets = {size: target for size, target in targets.items() if not target.exists()}
-    image = opened(path) if targets else None
-    for size, target in targets.items():
-        factor = float(size)
-        width, height = (int(side / factor) // 4 * 4 for side in image.size)
+def write(path, name, kinds):
+    missing = []
+    for folder, sizes, kernel, multiple in kinds:
+        for size in sizes.split():
+            target = output / folder / size / f"{name}.png"
+            if not target.exists():
+                missing.append((target, float(size), kernel, multiple))
+    image = opened(path) if missing else None
+    for target, factor, kernel, multiple in missing:
+        width, height = (int(side / factor) // multiple * multiple for side in image.size)
+        if not width or not height:
+            raise ValueError(f"too small to be shrunk by {factor:g}")
         small = image.crop((0, 0, round(width * factor), round(height * factor)))
         if factor != 1:
-            small = small.resize((width, height), Image.LANCZOS)
+            small = small.resize((width, height), kernel)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(".part")
         small.save(part, "png", compress_level=1)
@@ -167,11 +175,11 @@ END
 }
 
 [ -e "$out/data" ] || need_space "$out" 3000
-setup_env "$root"
+setup_env "$root" pretrained
 mkdir -p "$out/debs" "$out/unpacked"
 
 if [ -z "$photos" ]; then
-    title "1/6 Downloading the pictures"
+    title "1/7 Downloading the pictures"
     for name in $(column 1 | sort -u); do unpack "$name"; done
     list_pictures >"$out/wanted.part"
 else
@@ -181,25 +189,30 @@ fi
 [ ! -e "$out/wanted.tsv" ] || cmp -s "$out/wanted.part" "$out/wanted.tsv" ||
     die "$out was begun with other pictures: give another folder for the output."
 mv "$out/wanted.part" "$out/wanted.tsv"
-title "2/6 Shrinking them: less noise, no traces of JPEG, several sizes of everything"
+title "2/7 Shrinking them: less noise, no traces of JPEG, several sizes of everything"
 if [ -z "$photos" ]; then
-    shrink "$out/wanted.tsv" "$out/hr" all
+    shrink "$out/wanted.tsv" "$out" all
 else
-    shrink "$out/wanted.tsv" "$out/hr"
+    shrink "$out/wanted.tsv" "$out"
 fi
-title "3/6 Cutting them into crops"
+title "3/7 Letting srresnet, the teacher, enlarge small ones: HR without noise, at more sizes"
+# Folder by folder: in one of them all names differ.
+for folder in "$out"/small/*; do
+    run srgan-upscale --model=srresnet --input="$folder" --output="$out/teacher/${folder##*/}"
+done
+title "4/7 Cutting all of them into crops"
 # The pictures for validation are in training at other sizes: what counts is the score at the end.
-run srgan-prepare --input="$out/hr" --output="$out/data" --min_detail=3 --validation_percent=1
-title "4/6 Training lite"
+run srgan-prepare --input="$out/hr" --input="$out/teacher" --output="$out/data" --min_detail=3 --validation_percent=1
+title "5/7 Training lite"
 run srgan-train --recipe=lite --data="$out/data" --run_dir="$out/lite" --batch_size=8 \
     --pretrain_steps="$steps" --validation_images=4 --validate_every=3000 --checkpoint_every=500
 if [ "$gan_steps" -gt 0 ]; then
-    title "5/6 Training lite-gan"
+    title "6/7 Training lite-gan"
     run srgan-train --recipe=lite_gan --init_from="$out/lite" --data="$out/data" \
         --run_dir="$out/lite-gan" --gan_steps="$gan_steps" --vgg_weights="$vgg" \
         --validation_images=4
 fi
-title "6/6 Putting the weights into the package"
+title "7/7 Putting the weights into the package"
 ship() { run python "$root/scripts/ship_weights.py" "$@" ${weights:+--output="$weights"}; }
 ship --name=lite --run_dir="$out/lite"
 # Not all of the way: the noise that the last third of it adds is no detail.

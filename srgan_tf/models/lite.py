@@ -30,7 +30,9 @@ def lite(
     for index in range(1, blocks + 1):
         block = layers.conv(filters, 3, f"block{index:02d}_conv1")(features)
         block = tf.keras.layers.ReLU(name=f"block{index:02d}_relu")(block)
-        block = layers.conv(filters, 3, f"block{index:02d}_conv2")(block)
+        block = layers.conv(
+            filters, 3, f"block{index:02d}_conv2", initializer=layers.small_init()
+        )(block)
         features = layers.Sum(name=f"block{index:02d}_add")([block, features])
     features = layers.conv(filters, 3, "trunk_conv")(features)
     features = layers.Sum(name="trunk_add")([features, head])
@@ -51,7 +53,11 @@ def _add_to_input(features: tf.Tensor, lr: tf.Tensor, scale: int, upsampling: st
     # Every SR pixel of an LR pixel's square starts as that pixel.
     repeat = tf.keras.layers.Concatenate(dtype="float32", name="input_repeat")
     repeated = repeat([lr] * scale**2)
-    initializer = upsampling_lib.SUBPIXEL_KERNELS[upsampling](scale)
+    # Small for all pixels of a square, not equal as ICNR's: that is no grid to start from either,
+    # and from equal ones training takes long to tell them apart (docs/EXPERIMENTS.md).
+    initializer = layers.small_init()
+    if upsampling != "subpixel":
+        initializer = upsampling_lib.SUBPIXEL_KERNELS[upsampling](scale)
     detail = layers.conv(3 * scale**2, 3, "tail_conv", initializer=initializer)(features)
     sr = layers.Sum(dtype="float32", name="tail_add")([detail, repeated])
     return resampling.PixelShuffle(scale, dtype="float32", name="tail_shuffle")(sr)
