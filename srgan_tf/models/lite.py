@@ -12,8 +12,10 @@ def lite(
     """A fast generator for CPUs and short trainings: all work at the LR size, no normalization.
 
     Residual blocks as in EDSR (Lim et al. 2017, arXiv 1707.02921: conv, ReLU, conv), one sub-pixel
-    stage, and the enlarged input itself added at the end, so that it starts from nearest-neighbour
-    upscaling and learns the difference. 292,320 parameters with 48 filters and 6 blocks at scale 4.
+    stage, and the enlarged input itself added at the end, so that it starts near nearest-neighbour
+    upscaling and learns the difference. Blocks and the sub-pixel kernel start small, by which it
+    learns several times as fast as from common weights (docs/EXPERIMENTS.md). 292,320 parameters
+    with 48 filters and 6 blocks at scale 4.
 
     Args:
         scale: Upscaling factor: 2, 3, 4 or 8.
@@ -30,9 +32,9 @@ def lite(
     for index in range(1, blocks + 1):
         block = layers.conv(filters, 3, f"block{index:02d}_conv1")(features)
         block = tf.keras.layers.ReLU(name=f"block{index:02d}_relu")(block)
-        block = layers.conv(
-            filters, 3, f"block{index:02d}_conv2", initializer=layers.small_init()
-        )(block)
+        block = layers.conv(filters, 3, f"block{index:02d}_conv2", initializer=layers.small_init())(
+            block
+        )
         features = layers.Sum(name=f"block{index:02d}_add")([block, features])
     features = layers.conv(filters, 3, "trunk_conv")(features)
     features = layers.Sum(name="trunk_add")([features, head])
@@ -53,11 +55,11 @@ def _add_to_input(features: tf.Tensor, lr: tf.Tensor, scale: int, upsampling: st
     # Every SR pixel of an LR pixel's square starts as that pixel.
     repeat = tf.keras.layers.Concatenate(dtype="float32", name="input_repeat")
     repeated = repeat([lr] * scale**2)
-    # Small for all pixels of a square, not equal as ICNR's: that is no grid to start from either,
-    # and from equal ones training takes long to tell them apart (docs/EXPERIMENTS.md).
-    initializer = layers.small_init()
-    if upsampling != "subpixel":
-        initializer = upsampling_lib.SUBPIXEL_KERNELS[upsampling](scale)
+    initializer = upsampling_lib.SUBPIXEL_KERNELS[upsampling](scale)
+    if upsampling == "subpixel":
+        # ICNR's kernels start equal, and training takes long to tell them apart. Small ones start
+        # with a faint grid, which a hundred steps take away.
+        initializer = layers.small_init()
     detail = layers.conv(3 * scale**2, 3, "tail_conv", initializer=initializer)(features)
     sr = layers.Sum(dtype="float32", name="tail_add")([detail, repeated])
     return resampling.PixelShuffle(scale, dtype="float32", name="tail_shuffle")(sr)
