@@ -285,7 +285,8 @@ def lite_gan() -> TrainConfig:
             base.stages,
             discriminator=DiscriminatorStage(steps=150),
             gan=GanStage(
-                steps=1_200,
+                steps=4_000,
+                decay_at=(3_000,),
                 content=(("l1", 1.0), ("vgg", 2e-4)),
                 vgg_layer=(("block2_conv2", 1.0),),
                 adversarial_weight=0.01,

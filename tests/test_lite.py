@@ -137,11 +137,12 @@ def test_their_pictures_are_named_with_authors_and_licences():
     path = os.path.join(pretrained.WEIGHTS, "lite_pictures.tsv")
     with open(path, encoding="utf-8") as file:
         rows = [line.rstrip("\n").split("\t") for line in file if not line.startswith("#")]
-    assert rows[0] == ["package", "file", "name", "sizes", "author", "licence"]
+    assert rows[0] == ["package", "file", "name", "sizes", "small", "author", "licence"]
     assert len(rows) > 500
-    assert all(len(row) == 6 and all(row) for row in rows)
+    assert all(len(row) == 7 and all(row) for row in rows)
     assert all("/" not in row[2] for row in rows[1:])
     assert all(float(size) >= 1 for row in rows[1:] for size in row[3].split())
+    assert all(float(size) >= 4 for row in rows[1:] for size in row[4].split())
     assert len({row[2] for row in rows}) == len(rows)  # They are shrunk into folders by these.
     for held_out in ("friends_by", "Picture_0B", "butterfly"):
         assert not any(os.path.basename(row[1]).startswith(held_out) for row in rows)
@@ -358,6 +359,7 @@ def test_the_training_script_says_what_it_takes():
         (["--steps=1k"], "--steps=1k is not a number of steps"),
         (["--gan_steps=-1"], "--gan_steps=-1 is not a number of steps"),
         (["--vgg=nowhere.npz"], "--vgg=nowhere.npz: there is no such file"),
+        (["--precision=half"], "--precision=half: float32 or bfloat16"),
         (["--photos=nowhere"], "--photos=nowhere: there is no such folder"),
         (["--colour"], "there is no option --colour"),
         (["a", "b"], "one folder for the output, not a and b"),
@@ -381,11 +383,18 @@ def test_the_training_script_trains_on_a_folder_and_gives_weights(tmp_path):
     done = _script(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "notes.txt is no picture that can be used" in done.stderr
-    made = {str(path.relative_to(out / "hr")) for path in out.glob("hr/*/*")}
-    names = ("a b.png.png", "a b.jpg.png")
-    assert made == {f"{size}/{name}" for size in (2, 3, 4) for name in names}
+    for folder, sizes in {"hr": (2, 3, 4), "small": (6, 10), "teacher": (6, 10)}.items():
+        made = {str(path.relative_to(out / folder)) for path in out.glob(f"{folder}/*/*")}
+        end = "_x4" if folder == "teacher" else ""
+        names = (f"a b.png{end}.png", f"a b.jpg{end}.png")
+        assert made == {f"{size}/{name}" for size in sizes for name in names}
     # 806 / 3 = 268.7 and 452 / 3 = 150.7, down to multiples of 4.
     assert Image.open(out / "hr" / "3" / "a b.png.png").size == (268, 148)
+    # 806 / 6 = 134.3 and 452 / 6 = 75.3; four times of that. Of the hr and these, two each are cut.
+    assert Image.open(out / "teacher" / "6" / "a b.png_x4.png").size == (536, 300)
+    manifest = json.loads((out / "data" / "manifest.json").read_text())
+    used = {one["id"] for one in manifest["sources"] if one.get("crops")}
+    assert {"2/a b.png.png", "6/a b.png_x4.png"} <= used
     assert sorted(os.listdir(box)) == ["lite.json", "lite.npz"]
     assert json.loads((box / "lite.json").read_text())["step"] == 2
     Image.fromarray(fixtures.photo_like(400, 600, seed=3)).save(photos / "c.png")
