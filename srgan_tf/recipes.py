@@ -246,6 +246,7 @@ def lite() -> TrainConfig:
     average 0.999, batches of 16 crops of 128. No GAN: `--gan_steps` adds one. On BSDS400 one trial
     of a like model and setting reached 31.15 / 27.96 dB (Set5 / Set14, Y) after 4,000 steps, and at
     best 31.38 / 28.10 after 18,000; from there on the data, not the time, was the limit.
+    On the pictures of docs/MODELS.md it reaches 31.66 / 28.26 after 85,000 steps.
     """
     return TrainConfig(
         recipe="lite",

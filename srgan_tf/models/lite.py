@@ -58,7 +58,7 @@ def _add_to_input(features: tf.Tensor, lr: tf.Tensor, scale: int, upsampling: st
     initializer = upsampling_lib.SUBPIXEL_KERNELS[upsampling](scale)
     if upsampling == "subpixel":
         # ICNR's kernels start equal, and training takes long to tell them apart. Small ones start
-        # with a faint grid, which a hundred steps take away.
+        # with a faint grid, and a hundred steps leave nothing of it that the doctor would see.
         initializer = layers.small_init()
     detail = layers.conv(3 * scale**2, 3, "tail_conv", initializer=initializer)(features)
     sr = layers.Sum(dtype="float32", name="tail_add")([detail, repeated])
