@@ -3,7 +3,7 @@
 # this checkout.
 #
 #   bash scripts/train_lite.sh [--photos=FOLDER] [--steps=N] [--gan_steps=N] [--vgg=FILE]
-#                              [--weights=FOLDER] [--precision=NAME] [OUTPUT]
+#                              [--weights=FOLDER] [--precision=NAME] [--teacher=NAME] [OUTPUT]
 #
 #   --photos     pictures to train on (default: those of srgan_tf/models/weights/lite_pictures.tsv,
 #                out of packages of Debian 12, which apt-get downloads; no root needed)
@@ -12,7 +12,10 @@
 #   --gan_steps  of that of lite-gan after it (default: 4000; 0: lite alone)
 #   --vgg        VGG19's kernels, an .h5 or .npz (default: imagenet, which is downloaded)
 #   --weights    where the weights go (default: srgan_tf/models/weights, the package)
-#   --precision  float32 or bfloat16 (default: bfloat16 where the processor computes in it)
+#   --precision  float32 or bfloat16 (default: what OUTPUT was begun with; at first bfloat16 where
+#                the processor computes in it)
+#   --teacher    srresnet enlarges small copies of the pictures, which is HR, too (default; 16 us for
+#                a pixel of LR there), or none
 #   OUTPUT       folder for everything else (default: ./lite-training; 4 GB)
 #
 # Safe to interrupt and to run again: every step continues where it was, or sees that it is done.
@@ -24,7 +27,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/setup_env.sh"
 list=$root/srgan_tf/models/weights/lite_pictures.tsv
 
-photos="" steps=85000 gan_steps=4000 vgg=imagenet weights="" precision="" out=""
+photos="" steps=85000 gan_steps=4000 vgg=imagenet weights="" precision="" teacher=srresnet out=""
 for argument in "$@"; do
     case $argument in
     --photos=*) photos=${argument#*=} ;;
@@ -33,7 +36,8 @@ for argument in "$@"; do
     --vgg=*) vgg=${argument#*=} ;;
     --weights=*) weights=${argument#*=} ;;
     --precision=*) precision=${argument#*=} ;;
-    -h | --help) sed -n '2,21s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    --teacher=*) teacher=${argument#*=} ;;
+    -h | --help) sed -n '2,24s/^# \{0,1\}//p' "$0" && exit 0 ;;
     -*) die "there is no option $argument; see --help." ;;
     *)
         [ -z "$out" ] || die "one folder for the output, not $out and $argument."
@@ -44,12 +48,15 @@ done
 out=${out:-lite-training}
 [[ $steps =~ ^[1-9][0-9]*$ ]] || die "--steps=$steps is not a number of steps."
 [[ $gan_steps =~ ^[0-9]+$ ]] || die "--gan_steps=$gan_steps is not a number of steps."
-if [ -z "$precision" ]; then
+if [ -z "$precision" ] && [ -s "$out/precision" ]; then
+    precision=$(cat "$out/precision") # A run goes on in that which it was begun in.
+elif [ -z "$precision" ]; then
     precision=float32
     # Elsewhere bfloat16 is slower by far, not faster.
     ! grep -qsE '^flags.*(avx512|amx)_bf16' /proc/cpuinfo || precision=bfloat16
 fi
 case $precision in float32 | bfloat16) ;; *) die "--precision=$precision: float32 or bfloat16." ;; esac
+case $teacher in srresnet | none) ;; *) die "--teacher=$teacher: srresnet or none." ;; esac
 [ "$vgg" = imagenet ] || [ -f "$vgg" ] || die "--vgg=$vgg: there is no such file."
 [ -z "$photos" ] || [ -d "$photos" ] || die "--photos=$photos: there is no such folder."
 
@@ -99,6 +106,7 @@ unpack() {
 list_pictures() {
     local package file name sizes small
     while IFS=$'\t' read -r package file name sizes small; do
+        [ "$teacher" != none ] || small=""
         [ -e "$out/unpacked/$package/usr/share/$file" ] ||
             die "$package has no $file: is it that of Debian 12, as $list says?"
         printf '%s\t%s\t%s\t%s\n' "$out/unpacked/$package/usr/share/$file" "$name" "$sizes" "$small"
@@ -107,9 +115,10 @@ list_pictures() {
 
 # The same for all files of folder $1, which are named with their endings: a.jpg is not a.png.
 list_folder() {
-    local path
+    local path small="6 10"
+    [ "$teacher" != none ] || small=""
     for path in "$1"/*; do
-        [ ! -f "$path" ] || printf '%s\t%s\t%s\t%s\n' "$path" "$(basename "$path")" "2 3 4" "6 10"
+        [ ! -f "$path" ] || printf '%s\t%s\t%s\t%s\n' "$path" "$(basename "$path")" "2 3 4" "$small"
     done
 }
 
@@ -160,8 +169,8 @@ def write(path, name, kinds):
     image = opened(path) if missing else None
     for target, factor, kernel, multiple in missing:
         width, height = (int(side / factor) // multiple * multiple for side in image.size)
-        if not width or not height:
-            raise ValueError(f"too small to be shrunk by {factor:g}")
+        if not width or not height:  # No crop would fit into it either.
+            continue
         small = image.crop((0, 0, round(width * factor), round(height * factor)))
         if factor != 1:
             small = small.resize((width, height), kernel)
@@ -184,8 +193,9 @@ END
 }
 
 [ -e "$out/data" ] || need_space "$out" 4000
-setup_env "$root" pretrained
+if [ "$teacher" = none ]; then setup_env "$root"; else setup_env "$root" pretrained; fi
 mkdir -p "$out/debs" "$out/unpacked"
+printf '%s\n' "$precision" >"$out/precision"
 
 if [ -z "$photos" ]; then
     title "1/7 Downloading the pictures"
@@ -196,7 +206,8 @@ else
     [ -s "$out/wanted.part" ] || die "--photos=$photos has no files."
 fi
 [ ! -e "$out/wanted.tsv" ] || cmp -s "$out/wanted.part" "$out/wanted.tsv" ||
-    die "$out was begun with other pictures: give another folder for the output."
+    die "$out was begun with other pictures, another --teacher, or by an older version of this" \
+        "script: give another folder for the output. (Its folder debs can be moved there.)"
 mv "$out/wanted.part" "$out/wanted.tsv"
 title "2/7 Shrinking them: less noise, no traces of JPEG, several sizes of everything"
 if [ -z "$photos" ]; then
@@ -204,21 +215,28 @@ if [ -z "$photos" ]; then
 else
     shrink "$out/wanted.tsv" "$out"
 fi
-title "3/7 Letting srresnet, the teacher, enlarge small ones: HR without noise, at more sizes"
-# Folder by folder: in one of them all names differ.
-for folder in "$out"/small/*; do
-    run srgan-upscale --model=srresnet --input="$folder" --output="$out/teacher/${folder##*/}"
-done
+[ -d "$out/hr" ] || die "there is no picture that can be used."
+inputs=("--input=$out/hr")
+if [ "$teacher" != none ]; then
+    title "3/7 Letting $teacher, the teacher, enlarge small ones: HR without noise, at more sizes"
+    # Folder by folder: in one of them all names differ.
+    for folder in "$out"/small/*; do
+        run srgan-upscale --model="$teacher" --input="$folder" --output="$out/teacher/${folder##*/}"
+    done
+    inputs+=("--input=$out/teacher")
+fi
 title "4/7 Cutting all of them into crops"
 # The pictures for validation are in training at other sizes: what counts is the score at the end.
-run srgan-prepare --input="$out/hr" --input="$out/teacher" --output="$out/data" --min_detail=3 --validation_percent=1
+run srgan-prepare "${inputs[@]}" --output="$out/data" --min_detail=3 --validation_percent=1
 title "5/7 Training lite"
 train() { run srgan-train --precision="$precision" --data="$out/data" --validation_images=4 "$@"; }
 train --recipe=lite --run_dir="$out/lite" --pretrain_steps="$steps" --validate_every=3000 --checkpoint_every=500
+gan_decay=$((10#$gan_steps * 3 / 4))
+[ "$gan_decay" -gt 0 ] || gan_decay=1
 if [ "$gan_steps" -gt 0 ]; then
     title "6/7 Training lite-gan"
     train --recipe=lite_gan --init_from="$out/lite" --run_dir="$out/lite-gan" \
-        --gan_steps="$gan_steps" --vgg_weights="$vgg"
+        --gan_steps="$gan_steps" --gan_decay_at="$gan_decay" --vgg_weights="$vgg"
 fi
 title "7/7 Putting the weights into the package"
 ship() { run python "$root/scripts/ship_weights.py" "$@" ${weights:+--output="$weights"}; }

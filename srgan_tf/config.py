@@ -101,7 +101,7 @@ class GeneratorConfig:
     )
     upsampling: str = config_field(
         AUTO,
-        "How features are enlarged: subpixel (ICNR start), subpixel_plain (without), nearest_conv, "
+        "How features are enlarged: subpixel (ICNR start; small in lite), subpixel_plain (random), nearest_conv, "
         "deconv (leaves a grid); auto is the architecture's own (nearest_conv for srresnet_seed "
         "and rrdb, subpixel for the others).",
     )

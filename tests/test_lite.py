@@ -66,7 +66,7 @@ def test_it_is_better_than_bicubic_on_every_held_out_photo(scores):
         gain = row.model["psnr_y"] - row.bicubic["psnr_y"]
         assert gain > 0.9, (row.name, gain)
         assert row.model["ssim_y"] > row.bicubic["ssim_y"]
-    assert scores.mean()["psnr_y"] - scores.mean("bicubic")["psnr_y"] > 1.6
+    assert scores.mean()["psnr_y"] - scores.mean("bicubic")["psnr_y"] > 2.1
 
 
 def test_the_one_trained_against_a_discriminator_is_sharper_and_has_no_faults_of_its_kind(
@@ -80,7 +80,7 @@ def test_the_one_trained_against_a_discriminator_is_sharper_and_has_no_faults_of
         assert row.model["colour_drift"] < 1.0
         assert row.model["checkerboard"] < 3.0
         assert row.model["blockiness"] < 0.3
-        assert row.model["psnr_y"] > other.model["psnr_y"] - 2.0  # The price.
+        assert row.model["psnr_y"] > other.model["psnr_y"] - 1.0  # The price.
     assert found.mean()["checkerboard"] < 2.0
 
 
@@ -360,6 +360,7 @@ def test_the_training_script_says_what_it_takes():
         (["--gan_steps=-1"], "--gan_steps=-1 is not a number of steps"),
         (["--vgg=nowhere.npz"], "--vgg=nowhere.npz: there is no such file"),
         (["--precision=half"], "--precision=half: float32 or bfloat16"),
+        (["--teacher=lite"], "--teacher=lite: srresnet or none"),
         (["--photos=nowhere"], "--photos=nowhere: there is no such folder"),
         (["--colour"], "there is no option --colour"),
         (["a", "b"], "one folder for the output, not a and b"),

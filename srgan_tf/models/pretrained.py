@@ -81,7 +81,8 @@ def _wheel() -> str:
 
 
 _OURS = Origin(
-    "trained by srgan-tf on freely licensed pictures, Apache-2.0 (docs/MODELS.md)",
+    "trained by srgan-tf on freely licensed pictures and on some that srresnet enlarged, "
+    "Apache-2.0 (docs/MODELS.md)",
     lambda: WEIGHTS,
     "install srgan-tf again (pip install --force-reinstall --no-deps)",
 )
