@@ -101,9 +101,9 @@ class GeneratorConfig:
     )
     upsampling: str = config_field(
         AUTO,
-        "How features are enlarged: subpixel (ICNR start; small in lite), subpixel_plain (random), nearest_conv, "
-        "deconv (leaves a grid); auto is the architecture's own (nearest_conv for srresnet_seed "
-        "and rrdb, subpixel for the others).",
+        "How features are enlarged: subpixel (ICNR start; small in lite), subpixel_plain (random "
+        "start), nearest_conv, deconv (leaves a grid); auto is the architecture's own "
+        "(nearest_conv for srresnet_seed and rrdb, subpixel for the others).",
     )
 
     def __post_init__(self) -> None:
