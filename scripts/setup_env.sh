@@ -92,6 +92,11 @@ install_repo() {
             return
         fi
     done
+    # An environment holds one checkout: another's would be taken for installed, but be gone.
+    for stamp in "$venv"/.srgan-installed-*; do
+        case $(cat "$stamp" 2>/dev/null) in "$root "*) ;; *) rm -f "$stamp" ;; esac
+    done
+    stamp="$venv/.srgan-installed-${extra:-plain}"
     need_space "$venv" "$NEEDED_MB"
     need_space "${TMPDIR:-/tmp}" "$SPARE_MB"
     say "installing srgan-tf${extra:+[$extra]} into $venv (the first time this downloads about 0.7 GB)"

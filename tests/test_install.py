@@ -184,3 +184,24 @@ def test_clean_installation_works(clean_venv):
     assert run(python.parent / "tensorboard", "--version").returncode == 0
     for command in COMMANDS:
         assert run(python.parent / command, "--help").returncode == 0
+
+
+def test_an_environment_that_another_checkout_took_is_installed_anew(tmp_path):
+    # What is installed runs from the checkout: the other one's code, or none once that is gone.
+    (tmp_path / "env").mkdir()
+    for name in ("one", "an other"):
+        (tmp_path / name).mkdir()
+        for file in ("setup.py", "pyproject.toml"):
+            (tmp_path / name / file).write_text("the same in both")
+    script = f"""
+        . "{ROOT}/scripts/setup_env.sh"
+        need_space() {{ :; }}
+        pip_install() {{ if [ "$2" = -e ]; then echo "$PWD" >>../installed; fi; }}
+        install() {{ install_repo "{tmp_path}/$1" "$2" "{tmp_path}/env" || exit 1; }}
+        install one dev && install one pretrained && install "an other" pretrained
+        install one dev && install one dev
+    """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    installed = (tmp_path / "installed").read_text().splitlines()
+    assert installed == [str(tmp_path / name) for name in ("one", "an other", "one")]
