@@ -245,7 +245,7 @@ def lite() -> TrainConfig:
     48 filters, 6 blocks (292,320 parameters at scale 4), L1, Adam at 1e-3 along a cosine, moving
     average 0.999, batches of 16 crops of 128. No GAN: `--gan_steps` adds one. On the
     pictures of docs/MODELS.md it reaches 31.66 / 28.26 dB (Set5 / Set14, Y) after 85,000 steps. On
-    BSDS400 one trial of a like model in plain Keras reached 31.15 / 27.96 after 4,000, and at best
+    BSDS400 one trial of a like model reached 31.15 / 27.96 after 4,000, and at best
     31.38 / 28.10 after 18,000; from there on the data, not the time, was the limit.
     """
     return TrainConfig(
