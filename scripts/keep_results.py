@@ -227,7 +227,7 @@ def _chart(
                     colour = colours[text]
                     handles[text] = axes.axhline(float(value), color=colour, linestyle=style)
             axes.set(title=_plain(one), xlabel="step", ylabel=label)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.get_major_locator().set_params(integer=True, nbins=5)
             axes.grid(alpha=0.3)
     figure.legend(
         list(handles.values()), [*map(_plain, handles)], loc="outside lower center", ncols=3
